@@ -1,0 +1,191 @@
+//! A namespace on this node: its sockets, its rooms, and what to do with their events.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    handshake::Handshake,
+    lanes::{Outbox, SendError},
+    metrics,
+    packet::{Encoded, Packet},
+    reason::CloseReason,
+    rooms::{RoomName, Rooms, Targets},
+    socket::{Event, Socket, SocketId},
+};
+
+/// Why a connection is refused: becomes the client's `connect_error`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What the client reads.
+    pub message: String,
+    /// A code of the vocabulary, for lanes that can carry data, and for metrics.
+    pub code: &'static str,
+}
+
+/// What an application does with the sockets of a namespace.
+///
+/// For one socket the calls come in order and never overlap: `connecting`, `connected`, `event`…, `disconnected`.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Decides whether the client may come in. Runs before CONNECT is answered; rooms joined here are left
+    /// again on refusal.
+    async fn connecting(&self, socket: &Socket) -> Result<(), Refusal>;
+
+    /// The client is in: CONNECT is out, and it hears what is sent from now on.
+    async fn connected(&self, socket: &Socket);
+
+    /// The client sent an event.
+    async fn event(&self, socket: &Socket, event: Event);
+
+    /// The client's inbox is full and this event will not be handled. Must not block.
+    fn refused(&self, socket: &Socket, event: Event);
+
+    /// The last event for a socket that this node closes for `reason`. Must not block.
+    fn farewell(&self, socket: &Socket, reason: CloseReason) -> Option<Encoded>;
+
+    /// The client is gone. Its rooms can still be read, and are left after this returns.
+    async fn disconnected(&self, socket: &Socket, reason: CloseReason);
+}
+
+/// A namespace on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Namespace(Arc<Inner>);
+
+struct Inner {
+    name: Arc<str>,
+    handler: Arc<dyn Handler>,
+    sockets: RwLock<AHashMap<SocketId, Socket>>,
+    rooms: Rooms,
+    tasks: TaskTracker,
+}
+
+impl Namespace {
+    pub(crate) fn new(name: &str, handler: Arc<dyn Handler>, tasks: TaskTracker) -> Self {
+        Self(Arc::new(Inner { name: name.into(), handler, sockets: RwLock::default(), rooms: Rooms::new(), tasks }))
+    }
+
+    /// Its path, with the leading slash.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn handler(&self) -> &dyn Handler {
+        &*self.0.handler
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    pub(crate) fn index(&self) -> &Rooms {
+        &self.0.rooms
+    }
+
+    /// Lets a client in, or not: for lanes, before they answer CONNECT. On success the lane answers and then
+    /// calls [`Socket::opened`].
+    ///
+    /// # Errors
+    /// The handler refused it.
+    pub async fn connect(
+        &self,
+        id: SocketId,
+        handshake: Handshake,
+        outbox: Box<dyn Outbox>,
+    ) -> Result<Socket, Refusal> {
+        let socket = Socket::new(id.clone(), self.clone(), handshake, outbox);
+        if let Err(refusal) = self.0.handler.connecting(&socket).await {
+            metrics::refused(refusal.code);
+            for room in socket.rooms() {
+                socket.leave(&room);
+            }
+            return Err(refusal);
+        }
+        socket.join(id.room());
+        self.0.sockets.write().insert(id, socket.clone());
+        metrics::accepted(socket.transport());
+        Ok(socket)
+    }
+
+    pub(crate) fn forget(&self, id: &SocketId) {
+        self.0.sockets.write().remove(id);
+    }
+
+    /// The socket with this id, when it is on this node.
+    pub fn socket(&self, id: &str) -> Option<Socket> {
+        self.0.sockets.read().get(id).cloned()
+    }
+
+    /// The sockets of this node that `targets` names.
+    pub fn sockets(&self, targets: &Targets) -> Vec<Socket> {
+        let mut sockets = Vec::new();
+        self.for_each(targets, |socket| sockets.push(socket.clone()));
+        sockets
+    }
+
+    /// How many sockets are on this node.
+    pub fn len(&self) -> usize {
+        self.0.sockets.read().len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rooms that have members on this node, the sockets' own among them.
+    pub fn rooms(&self) -> Vec<RoomName> {
+        self.0.rooms.names()
+    }
+
+    /// How many rooms have members on this node.
+    pub fn room_count(&self) -> usize {
+        self.0.rooms.count()
+    }
+
+    /// Whether `room` has members on this node.
+    pub fn has_room(&self, room: &str) -> bool {
+        self.0.rooms.contains(room)
+    }
+
+    /// Hands `packet` to every socket of this node that `targets` names, and says how many took it.
+    ///
+    /// A socket whose outbox is full is closed as a slow consumer; with `volatile` the packet is dropped for it instead.
+    pub fn deliver(&self, packet: &Packet, targets: &Targets, volatile: bool) -> usize {
+        // Closing a slow consumer takes locks of its own: not under the index's.
+        let mut taken = 0;
+        let mut full = Vec::new();
+        self.for_each(targets, |socket| match socket.deliver(packet, volatile) {
+            Ok(()) => taken += 1,
+            Err(SendError::Full) => full.push(socket.clone()),
+            Err(SendError::Closed) => {}
+        });
+        metrics::packets_out(taken);
+        if volatile {
+            metrics::volatile_dropped(full.len());
+        } else {
+            full.iter().for_each(|socket| socket.close(CloseReason::SlowConsumer));
+        }
+        taken
+    }
+
+    fn for_each(&self, targets: &Targets, mut f: impl FnMut(&Socket)) {
+        if !targets.rooms.is_empty() {
+            self.0.rooms.for_each(&targets.rooms, &targets.except, f);
+            return;
+        }
+        let left_out = self.0.rooms.ids(&targets.except);
+        let sockets = self.0.sockets.read();
+        sockets.iter().filter(|(id, _)| !left_out.contains(*id)).for_each(|(_, socket)| f(socket));
+    }
+}
+
+impl std::fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Namespace").field("name", &self.0.name).field("sockets", &self.len()).finish_non_exhaustive()
+    }
+}

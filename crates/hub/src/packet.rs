@@ -1,0 +1,180 @@
+//! What travels: the arguments of an event or an ack, encoded once and shared by every recipient.
+
+use std::{borrow::Cow, sync::OnceLock};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{
+    Serialize,
+    de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor},
+};
+
+/// An encoded list of arguments, as it stands in a Socket.IO packet: JSON text with placeholders,
+/// and the attachments they point at.
+///
+/// For an event the first element is its name: `["message:new",{"file":{"_placeholder":true,"num":0}}]`.
+/// Cloning shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// A JSON array.
+    pub text: ByteString,
+    /// Binary arguments, in the order of their placeholders' `num`.
+    pub attachments: Vec<Bytes>,
+}
+
+impl Encoded {
+    /// Takes JSON text that the caller knows to be an array.
+    pub fn new(text: impl Into<ByteString>, attachments: Vec<Bytes>) -> Self {
+        Self { text: text.into(), attachments }
+    }
+
+    /// The arguments of an event: its name and one payload.
+    ///
+    /// # Panics
+    /// Never for the types of `trunkline-protocol`; a payload whose `Serialize` fails is a bug of ours.
+    pub fn event<T: Serialize + ?Sized>(name: &str, payload: &T) -> Self {
+        Self::args(&(name, payload))
+    }
+
+    /// An event without arguments.
+    pub fn bare_event(name: &str) -> Self {
+        Self::args(&[name])
+    }
+
+    /// The arguments of an ack with one value.
+    pub fn ack<T: Serialize + ?Sized>(payload: &T) -> Self {
+        Self::args(&[payload])
+    }
+
+    fn args<T: Serialize + ?Sized>(args: &T) -> Self {
+        let text = serde_json::to_string(args).expect("our own payloads serialize");
+        Self::new(text, Vec::new())
+    }
+
+    /// Bytes held, text and attachments together.
+    pub fn len(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether there is nothing at all, not even an empty array.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The event's name: the first element, when it is a string.
+    pub fn event_name(&self) -> Option<Cow<'_, str>> {
+        serde_json::from_str::<First<'_>>(&self.text).ok().map(|first| first.0)
+    }
+
+    /// The first argument after an event's name, `None` when the event has none.
+    ///
+    /// # Errors
+    /// The argument is there but isn't a `T`.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        serde_json::from_str::<Second<T>>(&self.text).map(|second| second.0)
+    }
+}
+
+/// Reads the first element of an array and skips the others.
+struct First<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = First<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array that starts with an event name")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                #[derive(serde::Deserialize)]
+                struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+                let name: Option<Name<'de>> = seq.next_element()?;
+                let name = name.ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(First(name.0))
+            }
+        }
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
+/// Reads the second element of an array and skips the others.
+struct Second<T>(Option<T>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Second<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(std::marker::PhantomData<T>);
+        impl<'de, T: DeserializeOwned> Visitor<'de> for Reader<T> {
+            type Value = Second<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array of an event name and its arguments")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                seq.next_element::<IgnoredAny>()?;
+                let payload = seq.next_element()?;
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Second(payload))
+            }
+        }
+        deserializer.deserialize_seq(Reader(std::marker::PhantomData))
+    }
+}
+
+/// An event on its way to clients of one namespace.
+///
+/// Made once per emit and handed by reference to every recipient's lane; a lane keeps its own
+/// encoding of it in here, so that it encodes once too.
+#[derive(Debug)]
+pub struct Packet {
+    pub(crate) event: Encoded,
+    pub(crate) socketioxide: OnceLock<crate::lanes::socketioxide::Prepared>,
+}
+
+impl Packet {
+    /// A packet that carries `event`.
+    pub fn new(event: Encoded) -> Self {
+        Self { event, socketioxide: OnceLock::new() }
+    }
+
+    /// What it carries.
+    pub fn event(&self) -> &Encoded {
+        &self.event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_its_name_and_its_payload() {
+        let event = Encoded::event("typing:start", &json!({"conversationId": "general"}));
+        assert_eq!(&*event.text, r#"["typing:start",{"conversationId":"general"}]"#);
+        assert_eq!(event.event_name().as_deref(), Some("typing:start"));
+        assert_eq!(event.payload::<Value>().unwrap(), Some(json!({"conversationId": "general"})));
+    }
+
+    #[test]
+    fn escapes_in_a_name_are_read() {
+        let event = Encoded::new(r#"["say \"hi\"",1,2]"#, vec![]);
+        assert_eq!(event.event_name().as_deref(), Some("say \"hi\""));
+        assert_eq!(event.payload::<u8>().unwrap(), Some(1));
+    }
+
+    #[test]
+    fn a_missing_payload_is_none_and_a_wrong_one_is_an_error() {
+        let event = Encoded::bare_event("get:online:count");
+        assert_eq!(event.payload::<Value>().unwrap(), None);
+        assert!(Encoded::new(r#"["e","text"]"#, vec![]).payload::<u8>().is_err());
+    }
+
+    #[test]
+    fn hostile_text_is_no_name() {
+        for text in ["", "[]", "{}", "[1]", "null", "[\"open", &"[".repeat(100_000)] {
+            assert_eq!(Encoded::new(text.to_owned(), vec![]).event_name(), None, "{text:.20}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The promises of the hub, checked through a lane that records what it is given.
+
+mod delivery;
+mod inbox;
+mod lane;
+mod rooms;
