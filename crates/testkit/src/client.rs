@@ -1,0 +1,345 @@
+//! A small Socket.IO v5 client over WebSocket, for tests: text packets only, no reconnection, nothing hidden.
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectError {
+    /// The `message` of the server's `connect_error`, or what went wrong before one could come.
+    pub message: String,
+    /// The `data` of the server's `connect_error`, if it sent any.
+    pub data: Option<Value>,
+}
+
+impl ConnectError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+}
+
+/// Connects to `namespace` of the server at `url` (`http://127.0.0.1:3000`, with `?a=b` for query parameters of the
+/// handshake), with `auth` as the payload of CONNECT (`Value::Null` for none).
+///
+/// # Errors
+/// [`ConnectError`] with the server's own message when it refuses, within 10 s in any case.
+pub async fn connect(url: &str, namespace: &str, auth: Value) -> Result<Client, ConnectError> {
+    tokio::time::timeout(CONNECTED_WITHIN, Client::open(url, namespace, auth))
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::new(format!("no answer within {CONNECTED_WITHIN:?}"))))
+}
+
+/// A connected Socket.IO client. Pings are answered in the background until it is dropped.
+#[derive(Debug)]
+pub struct Client {
+    sid: String,
+    namespace: String,
+    outgoing: mpsc::UnboundedSender<Message>,
+    events: mpsc::UnboundedReceiver<(String, Vec<Value>)>,
+    pending: Arc<Mutex<Pending>>,
+    _tasks: JoinSet<()>,
+}
+
+/// Acknowledgements asked for and not yet received.
+#[derive(Debug, Default)]
+struct Pending {
+    next: u64,
+    waiting: HashMap<u64, oneshot::Sender<Vec<Value>>>,
+}
+
+impl Client {
+    async fn open(url: &str, namespace: &str, auth: Value) -> Result<Self, ConnectError> {
+        let (socket, _) = tokio_tungstenite::connect_async(websocket_url(url)?)
+            .await
+            .map_err(|e| ConnectError::new(e.to_string()))?;
+        let (mut sink, mut stream) = socket.split();
+        let sid = handshake(&mut sink, &mut stream, namespace, &auth).await?;
+
+        let (outgoing, to_send) = mpsc::unbounded_channel();
+        let (received, events) = mpsc::unbounded_channel();
+        let pending = Arc::new(Mutex::new(Pending::default()));
+        let reader = Reader {
+            namespace: namespace.to_owned(),
+            answers: outgoing.clone(),
+            received,
+            pending: Arc::clone(&pending),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write(sink, to_send));
+        tasks.spawn(reader.run(stream));
+        Ok(Self { sid, namespace: namespace.to_owned(), outgoing, events, pending, _tasks: tasks })
+    }
+
+    /// The socket id that the server gave.
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// Sends an event with one argument. After a close it goes nowhere, as with the stock client.
+    pub fn emit(&self, event: &str, payload: Value) {
+        self.send(None, event, payload);
+    }
+
+    /// Sends an event and waits for its acknowledgement; answers its first argument (`Null` if it has none).
+    ///
+    /// # Panics
+    /// When it doesn't come within `deadline`.
+    pub async fn emit_with_ack(&self, event: &str, payload: Value, deadline: Duration) -> Value {
+        let (acknowledged, acknowledgement) = oneshot::channel();
+        let id = {
+            let mut pending = self.pending.lock().expect("no panic under this lock");
+            pending.next += 1;
+            let id = pending.next;
+            pending.waiting.insert(id, acknowledged);
+            id
+        };
+        self.send(Some(id), event, payload);
+        match tokio::time::timeout(deadline, acknowledgement).await {
+            Ok(Ok(args)) => args.into_iter().next().unwrap_or(Value::Null),
+            Ok(Err(_)) => panic!("the connection closed before `{event}` was acknowledged"),
+            Err(_) => panic!("`{event}` was not acknowledged within {deadline:?}"),
+        }
+    }
+
+    /// The next event: its name and arguments, in the order of arrival.
+    ///
+    /// # Panics
+    /// When none comes within `deadline`, or the connection ends first.
+    pub async fn next_event(&mut self, deadline: Duration) -> (String, Vec<Value>) {
+        match tokio::time::timeout(deadline, self.events.recv()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => panic!("the connection closed while an event was awaited"),
+            Err(_) => panic!("no event came within {deadline:?}"),
+        }
+    }
+
+    /// Skips events until one named `name` comes, and answers its arguments.
+    ///
+    /// # Panics
+    /// As [`next_event`](Self::next_event); the message says which event was awaited.
+    pub async fn wait_for(&mut self, name: &str, deadline: Duration) -> Vec<Value> {
+        let found = tokio::time::timeout(deadline, async {
+            while let Some((event, args)) = self.events.recv().await {
+                if event == name {
+                    return Some(args);
+                }
+            }
+            None
+        });
+        match found.await {
+            Ok(Some(args)) => args,
+            Ok(None) => panic!("the connection closed while `{name}` was awaited"),
+            Err(_) => panic!("`{name}` did not come within {deadline:?}"),
+        }
+    }
+
+    /// Waits until the server has closed the connection; events still unread are dropped.
+    ///
+    /// # Panics
+    /// When it is still open at `deadline`.
+    pub async fn closed(&mut self, deadline: Duration) {
+        let drained = async { while self.events.recv().await.is_some() {} };
+        let closed = tokio::time::timeout(deadline, drained).await;
+        assert!(closed.is_ok(), "the server did not close the connection within {deadline:?}");
+    }
+
+    /// Leaves the namespace and closes the WebSocket, as `socket.disconnect()` does; waits for the server's side.
+    pub async fn close(mut self) {
+        let _ = self.outgoing.send(Message::text(packet(DISCONNECT, &self.namespace, "")));
+        let _ = self.outgoing.send(Message::Close(None));
+        let drained = async { while self.events.recv().await.is_some() {} };
+        let _ = tokio::time::timeout(CONNECTED_WITHIN, drained).await;
+    }
+
+    fn send(&self, ack: Option<u64>, event: &str, payload: Value) {
+        let id = ack.map(|id| id.to_string()).unwrap_or_default();
+        let body = format!("{id}{}", Value::Array(vec![event.into(), payload]));
+        let _ = self.outgoing.send(Message::text(packet(EVENT, &self.namespace, &body)));
+    }
+}
+
+// Engine.IO packet types, and within a message (4) those of Socket.IO.
+const OPEN: char = '0';
+const PING: &str = "2";
+const PONG: &str = "3";
+const MESSAGE: char = '4';
+const CONNECT: char = '0';
+const DISCONNECT: char = '1';
+const EVENT: char = '2';
+const ACK: char = '3';
+const CONNECT_ERROR: char = '4';
+
+fn packet(kind: char, namespace: &str, body: &str) -> String {
+    match namespace {
+        "" | "/" => format!("{MESSAGE}{kind}{body}"),
+        other => format!("{MESSAGE}{kind}{other},{body}"),
+    }
+}
+
+fn websocket_url(url: &str) -> Result<String, ConnectError> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| ConnectError::new(format!("not a URL: {url}")))?;
+    let scheme = if matches!(scheme, "https" | "wss") { "wss" } else { "ws" };
+    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let query = if query.is_empty() { String::new() } else { format!("&{query}") };
+    let authority = authority.trim_end_matches('/');
+    Ok(format!("{scheme}://{authority}/socket.io/?EIO=4&transport=websocket{query}"))
+}
+
+/// Engine.IO open, then CONNECT; the socket id, or why not.
+async fn handshake(
+    sink: &mut SplitSink<Socket, Message>,
+    stream: &mut SplitStream<Socket>,
+    namespace: &str,
+    auth: &Value,
+) -> Result<String, ConnectError> {
+    let open = next_text(stream).await?;
+    if !open.starts_with(OPEN) {
+        return Err(ConnectError::new(format!("expected the handshake, got {open}")));
+    }
+    let auth = if auth.is_null() { String::new() } else { auth.to_string() };
+    send(sink, packet(CONNECT, namespace, &auth)).await?;
+    loop {
+        let text = next_text(stream).await?;
+        if text == PING {
+            send(sink, PONG.to_owned()).await?;
+            continue;
+        }
+        match parse(&text, namespace) {
+            Some((CONNECT, body)) => return Ok(field(body, "sid").unwrap_or_default()),
+            Some((CONNECT_ERROR, body)) => {
+                let data = serde_json::from_str::<Value>(body).ok().and_then(|v| v.get("data").cloned());
+                let message = field(body, "message").unwrap_or_else(|| body.to_owned());
+                return Err(ConnectError { message, data });
+            }
+            _ => return Err(ConnectError::new(format!("expected an answer to CONNECT, got {text}"))),
+        }
+    }
+}
+
+async fn send(sink: &mut SplitSink<Socket, Message>, text: String) -> Result<(), ConnectError> {
+    sink.send(Message::text(text)).await.map_err(|e| ConnectError::new(e.to_string()))
+}
+
+async fn next_text(stream: &mut SplitStream<Socket>) -> Result<String, ConnectError> {
+    while let Some(message) = stream.next().await {
+        match message.map_err(|e| ConnectError::new(e.to_string()))? {
+            Message::Text(text) => return Ok(text.to_string()),
+            Message::Close(frame) => return Err(ConnectError::new(format!("closed during the handshake: {frame:?}"))),
+            _ => {}
+        }
+    }
+    Err(ConnectError::new("closed during the handshake"))
+}
+
+/// Kind and body of a Socket.IO packet of `namespace`; `None` for everything else.
+fn parse<'a>(text: &'a str, namespace: &str) -> Option<(char, &'a str)> {
+    let mut rest = text.strip_prefix(MESSAGE)?.chars();
+    let kind = rest.next()?;
+    let body = rest.as_str();
+    if matches!(namespace, "" | "/") {
+        return (!body.starts_with('/')).then_some((kind, body));
+    }
+    let body = body.strip_prefix(namespace)?;
+    match body.strip_prefix(',') {
+        Some(body) => Some((kind, body)),
+        None => body.is_empty().then_some((kind, body)),
+    }
+}
+
+fn field(json: &str, name: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(json).ok()?;
+    value.get(name)?.as_str().map(str::to_owned)
+}
+
+async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::UnboundedReceiver<Message>) {
+    while let Some(message) = outgoing.recv().await {
+        if sink.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Unbounded towards the test on purpose: a test that reads late must still see everything in order.
+struct Reader {
+    namespace: String,
+    answers: mpsc::UnboundedSender<Message>,
+    received: mpsc::UnboundedSender<(String, Vec<Value>)>,
+    pending: Arc<Mutex<Pending>>,
+}
+
+impl Reader {
+    /// Until the connection or the namespace is closed. Then nobody waits any longer: events and acknowledgements end.
+    async fn run(self, mut stream: SplitStream<Socket>) {
+        while let Some(Ok(message)) = stream.next().await {
+            let Message::Text(text) = message else { continue };
+            if text.as_str() == PING {
+                let _ = self.answers.send(Message::text(PONG));
+            } else if self.handle(&text).is_none() {
+                break;
+            }
+        }
+        self.pending.lock().expect("no panic under this lock").waiting.clear();
+    }
+
+    /// `None` when the server ended the namespace.
+    fn handle(&self, text: &str) -> Option<()> {
+        let Some((kind, body)) = parse(text, &self.namespace) else { return Some(()) };
+        let digits = body.len() - body.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (id, json) = body.split_at(digits);
+        let args = || serde_json::from_str::<Vec<Value>>(json).unwrap_or_default();
+        match kind {
+            EVENT => {
+                let mut args = args().into_iter();
+                let name = args.next()?.as_str()?.to_owned();
+                let _ = self.received.send((name, args.collect()));
+            }
+            ACK => {
+                let waiting = id.parse().ok().and_then(|id: u64| self.pending.lock().ok()?.waiting.remove(&id));
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(args());
+                }
+            }
+            DISCONNECT => return None,
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_of_the_url_joins_that_of_the_handshake() {
+        assert_eq!(
+            websocket_url("http://127.0.0.1:3000/?userId=a%20b").unwrap(),
+            "ws://127.0.0.1:3000/socket.io/?EIO=4&transport=websocket&userId=a%20b"
+        );
+        assert!(websocket_url("127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn packets_of_other_namespaces_are_not_ours() {
+        assert_eq!(parse("42[\"a\"]", "/"), Some((EVENT, "[\"a\"]")));
+        assert_eq!(parse("42/chat,7[\"a\"]", "/chat"), Some((EVENT, "7[\"a\"]")));
+        assert_eq!(parse("41/chat", "/chat"), Some((DISCONNECT, "")));
+        assert_eq!(parse("42/chat,[\"a\"]", "/"), None);
+        assert_eq!(parse("42/chatter,[\"a\"]", "/chat"), None);
+        assert_eq!(parse("3", "/"), None);
+    }
+}

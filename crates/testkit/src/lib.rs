@@ -1,0 +1,18 @@
+//! A Trunkline cluster in a test: real processes, real sockets, no mocks.
+//!
+//! Read in this order: [`eventually`] (waiting without sleeping blindly), [`RedisServer`] (a redis-server of one's own),
+//! [`Node`] (a running `trunkline serve`), [`Client`] (a small Socket.IO client).
+//!
+//! Everything here panics instead of returning errors where a test could do nothing but fail: the message says what was
+//! expected. Every process is killed when its value is dropped, also while a failing test unwinds.
+
+mod client;
+mod eventually;
+mod node;
+mod process;
+mod redis;
+
+pub use client::{Client, ConnectError, connect};
+pub use eventually::{Outcome, eventually};
+pub use node::{Node, trunkline_binary};
+pub use redis::{Data, RedisServer};
