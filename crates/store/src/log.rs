@@ -1,0 +1,222 @@
+//! The messages of each conversation, numbered without gaps.
+
+use crate::Result;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// How long a client message id is remembered, to recognise a message that is sent again.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// The largest page of [`MessageLog::read`].
+pub const MAX_PAGE: usize = 1_000;
+
+/// What a log keeps at most. It is trimmed while it is appended to, a bounded number of entries at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Entries of a conversation; at least 1.
+    pub max_entries: u64,
+    /// Age of an entry. A conversation that nobody wrote to for that long loses its entries, and after twice that its
+    /// numbering: it then starts again with a new epoch.
+    pub max_age: Duration,
+}
+
+impl Default for LogLimits {
+    /// 10,000 entries, 30 days.
+    fn default() -> Self {
+        Self { max_entries: 10_000, max_age: Duration::from_secs(30 * 24 * 60 * 60) }
+    }
+}
+
+impl LogLimits {
+    pub(crate) fn max_entries(&self) -> u64 {
+        self.max_entries.max(1)
+    }
+
+    /// In milliseconds, at most a century: far from what Redis or arithmetic could overflow on.
+    pub(crate) fn max_age_ms(&self) -> i64 {
+        const CENTURY: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+        i64::try_from(self.max_age.as_millis()).map_or(CENTURY, |ms| ms.clamp(1, CENTURY))
+    }
+}
+
+/// An entry to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Where to.
+    pub conversation: String,
+    /// The user who wrote it.
+    pub sender: String,
+    /// The sender's own name for it, unique per sender and conversation, by which a repetition is recognised.
+    pub client_message_id: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// JSON text of an object with everything else; the store does not look into it.
+    pub body: String,
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number: 1 for the first of a log, then one more each.
+    pub seq: u64,
+    /// See [`message_id`].
+    pub message_id: String,
+    /// The user who wrote it.
+    pub sender: String,
+    /// When, in milliseconds since 1970, as given to [`MessageLog::append`].
+    pub timestamp_ms: i64,
+    /// The sender's own name for it.
+    pub client_message_id: Option<String>,
+    /// As given to [`MessageLog::append`].
+    pub body: String,
+}
+
+/// The place of an appended entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub seq: u64,
+    /// The log that `seq` belongs to. Made at random with the first entry; a log that is lost and begins again gets
+    /// another, so that nobody compares numbers of one with numbers of the other.
+    pub epoch: String,
+    /// See [`message_id`].
+    pub message_id: String,
+    /// The entry's time; for a duplicate that of the first.
+    pub timestamp_ms: i64,
+    /// The same sender already appended this client message id. Nothing was stored or published now; the other fields
+    /// are those of the first time.
+    pub duplicate: bool,
+}
+
+/// Which entries to read. With neither bound, or only `before`, the newest that qualify; with `after`, the oldest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadRange {
+    /// Only entries with a greater `seq`.
+    pub after: Option<u64>,
+    /// Only entries with a smaller `seq`.
+    pub before: Option<u64>,
+    /// How many at most; no more than [`MAX_PAGE`] in any case.
+    pub limit: usize,
+}
+
+/// A page of a log, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// In ascending `seq`, without gaps.
+    pub entries: Vec<Entry>,
+    /// The log they belong to; empty while nothing was ever written.
+    pub epoch: String,
+    /// The newest `seq` of the log; 0 while nothing was ever written.
+    pub seq: u64,
+    /// Nothing between `after` and the first entry was trimmed, and nothing in the range after the last entry is missing.
+    /// False too if `after` lies beyond `seq`: then the log lost its end.
+    pub complete: bool,
+}
+
+/// A message to publish with an append, with holes for what only the append decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where to.
+    pub channel: Vec<u8>,
+    /// Concatenated.
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a [`Publication`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// These bytes.
+    Literal(Bytes),
+    /// A value in msgpack.
+    Fill(Fill),
+}
+
+/// What a hole is filled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// The entry's number, as the shortest unsigned integer.
+    Seq,
+    /// The log's epoch, as a string.
+    Epoch,
+    /// The message id, as a string.
+    MessageId,
+}
+
+/// The log of each conversation.
+#[async_trait]
+pub trait MessageLog: Send + Sync {
+    /// Numbers `entry`, stores it and publishes `publications`, as one step: for a conversation, the order of
+    /// publications is the order of numbers, for every subscriber. A duplicate (see [`Appended::duplicate`]) changes and
+    /// publishes nothing.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::StoreError::Unavailable): it may or may not have been stored; with a client message id it
+    /// is safe to try again.
+    async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended>;
+
+    /// Reads a page. Of a conversation nobody wrote to it is empty and complete.
+    async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage>;
+}
+
+/// `<conversation>:<epoch>:<seq>`: names one entry for ever, and lets the server find it again.
+pub fn message_id(conversation: &str, epoch: &str, seq: u64) -> String {
+    format!("{conversation}:{epoch}:{seq}")
+}
+
+/// The parts of a [`message_id`]: conversation (which may contain colons), epoch, seq. `None` for anything else.
+pub fn parse_message_id(id: &str) -> Option<(&str, &str, u64)> {
+    let (rest, seq) = id.rsplit_once(':')?;
+    let (conversation, epoch) = rest.rsplit_once(':')?;
+    // Only the form that `message_id` writes: "+1" and "01" would be second names of one message.
+    let number: u64 = seq.parse().ok()?;
+    let written = !epoch.is_empty() && number > 0 && number.to_string() == seq;
+    written.then_some((conversation, epoch, number))
+}
+
+impl ReadRange {
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.min(MAX_PAGE)
+    }
+
+    /// Whether a page with entries from `first` to `last` (`None` when it has none) of a log that ends at `seq` is all
+    /// that [`LogPage::complete`] promises.
+    pub(crate) fn is_complete(&self, seq: u64, page: Option<(u64, u64)>) -> bool {
+        if self.after.is_some_and(|after| after > seq) {
+            return false;
+        }
+        let end = self.before.map_or(seq, |before| before.saturating_sub(1).min(seq));
+        let start = self.after.map(|after| after + 1);
+        match page {
+            Some((first, last)) => start.is_none_or(|start| first == start) && last == end,
+            None => end < start.unwrap_or(1),
+        }
+    }
+}
+
+/// A new log's epoch: short, since it travels with every message, and unlikely to come twice for one conversation.
+pub(crate) fn new_epoch() -> String {
+    format!("{:012x}", rand::random::<u64>() >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_id_is_read_back_whatever_the_conversation_is_called() {
+        for conversation in ["general", "dm:alice:bob", "", ":", "a:b:1"] {
+            let id = message_id(conversation, "0af3", 42);
+            assert_eq!(parse_message_id(&id), Some((conversation, "0af3", 42)));
+        }
+    }
+
+    #[test]
+    fn other_text_is_not_a_message_id() {
+        for id in
+            ["", "a", "a:b", "a:b:", "a:b:x", "a:b:-1", "a:b:+1", "a:b:01", "a:b:0", "a::1", "a:b:18446744073709551616"]
+        {
+            assert_eq!(parse_message_id(id), None, "{id}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Which nodes are alive.
+
+use crate::Result;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a node counts as alive after a heartbeat. Heartbeats should come at a third of it.
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// Who this node is. `id` and `epoch` together name one boot of it: what a former boot left behind is not this one's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeIdentity {
+    /// The configured name.
+    pub id: String,
+    /// Random at every start.
+    pub epoch: String,
+    /// `host:port` at which other nodes reach this one.
+    pub advertise: Option<String>,
+    /// Version of the program.
+    pub version: String,
+}
+
+impl NodeIdentity {
+    /// The name under which leases and entries of this boot are kept.
+    pub(crate) fn instance(&self) -> String {
+        format!("{}/{}", self.id, self.epoch)
+    }
+}
+
+/// How busy the node is, told with each heartbeat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeLoad {
+    /// Open sockets.
+    pub sockets: u64,
+}
+
+/// A node as the others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// The configured name.
+    pub id: String,
+    /// Which boot of it.
+    pub epoch: String,
+    /// `host:port` at which it is reached.
+    pub advertise: Option<String>,
+    /// Version of the program.
+    pub version: String,
+    /// Open sockets at its last heartbeat.
+    pub sockets: u64,
+}
+
+/// What a heartbeat found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// The lease ran and runs on.
+    Renewed,
+    /// There was none: the first heartbeat of this boot, or the lease lapsed (a long pause, a partition), or Redis lost
+    /// its data. Entries of this node may be gone: every open socket must be reported again with
+    /// [`connect`](crate::Presence::connect) and [`enter`](crate::Presence::enter), which are idempotent.
+    Started,
+}
+
+/// Which nodes are alive. Each implementation speaks for one node, the one it was made with.
+#[async_trait]
+pub trait Nodes: Send + Sync {
+    /// Renews this node's lease for [`LEASE`] and tells its load. The answer says whether the node must report its
+    /// sockets again.
+    async fn heartbeat(&self, load: NodeLoad) -> Result<Lease>;
+
+    /// The nodes whose lease runs, by id. Of a node that restarted within a lease only the newer boot is listed.
+    async fn alive(&self) -> Result<Vec<NodeInfo>>;
+
+    /// Gives the lease back, at the end of an orderly shutdown. If entries of this node are left, the next sweep of
+    /// another node removes them, without waiting for the lease to end.
+    async fn leave(&self) -> Result<()>;
+}

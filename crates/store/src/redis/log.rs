@@ -1,0 +1,109 @@
+//! The log of each conversation, in a Redis stream.
+
+use super::Link;
+use super::scripts::APPEND;
+use crate::log::new_epoch;
+use crate::{
+    Appended, DUPLICATE_WINDOW, Entry, Fill, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange,
+    Result, StoreError, keys, message_id,
+};
+use async_trait::async_trait;
+use redis::ScriptInvocation;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub(crate) struct RedisLog {
+    link: Arc<Link>,
+    limits: LogLimits,
+}
+
+/// An entry of the stream, as Redis gives it: id, then fields.
+type StreamEntry = (String, HashMap<String, String>);
+
+impl RedisLog {
+    pub(crate) fn new(link: Arc<Link>, limits: LogLimits) -> Self {
+        Self { link, limits }
+    }
+}
+
+#[async_trait]
+impl MessageLog for RedisLog {
+    async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
+        let conversation = entry.conversation.as_str();
+        let mut script = APPEND.key(keys::log(conversation));
+        script.key(keys::log_head(conversation));
+        if let Some(id) = &entry.client_message_id {
+            script.key(keys::duplicate(conversation, &entry.sender, id));
+        }
+        script.arg(new_epoch()).arg(conversation).arg(&entry.sender);
+        script.arg(entry.client_message_id.as_deref().unwrap_or_default());
+        script.arg(entry.timestamp_ms).arg(&entry.body);
+        script.arg(self.limits.max_entries()).arg(self.limits.max_age_ms()).arg(DUPLICATE_WINDOW.as_secs() * 1_000);
+        add_publications(&mut script, publications);
+
+        let (seq, epoch, timestamp_ms, duplicate): (u64, String, i64, bool) = self.link.script(&script).await?;
+        let message_id = message_id(conversation, &epoch, seq);
+        Ok(Appended { seq, epoch, message_id, timestamp_ms, duplicate })
+    }
+
+    async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage> {
+        let mut commands = redis::pipe();
+        commands.atomic();
+        commands.cmd("HMGET").arg(keys::log_head(conversation)).arg("epoch").arg("seq");
+        add_range(&mut commands, &keys::log(conversation), range);
+        let ((epoch, seq), found): ((Option<String>, Option<u64>), Vec<StreamEntry>) =
+            self.link.transaction(&commands).await?;
+        let (Some(epoch), Some(seq)) = (epoch, seq) else {
+            let complete = range.is_complete(0, None);
+            return Ok(LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete });
+        };
+
+        let entries = found.into_iter().map(|entry| parse_entry(conversation, &epoch, entry));
+        let mut entries: Vec<Entry> = entries.collect::<Result<_>>()?;
+        entries.sort_by_key(|entry| entry.seq);
+        entries.truncate(range.limit());
+        let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.seq, last.seq));
+        Ok(LogPage { complete: range.is_complete(seq, ends), entries, epoch, seq })
+    }
+}
+
+/// The arguments that `append.lua` reads at its end.
+fn add_publications(script: &mut ScriptInvocation<'_>, publications: &[Publication]) {
+    for publication in publications {
+        script.arg(&publication.channel).arg(publication.parts.len());
+        for part in &publication.parts {
+            match part {
+                Part::Literal(bytes) => script.arg("L").arg(&bytes[..]),
+                Part::Fill(Fill::Seq) => script.arg("S"),
+                Part::Fill(Fill::Epoch) => script.arg("E"),
+                Part::Fill(Fill::MessageId) => script.arg("M"),
+            };
+        }
+    }
+}
+
+/// With `after`, from there upwards; else from the end downwards.
+fn add_range(commands: &mut redis::Pipeline, log: &str, range: ReadRange) {
+    // 0 names no entry, so `before: 0` or 1 finds nothing, as it should. COUNT 0 would mean everything.
+    let end = range.before.map_or_else(|| "+".to_owned(), |before| before.saturating_sub(1).to_string());
+    let count = range.limit().max(1);
+    match range.after {
+        Some(after) => commands.cmd("XRANGE").arg(log).arg(after.saturating_add(1)).arg(end),
+        None => commands.cmd("XREVRANGE").arg(log).arg(end).arg("-"),
+    };
+    commands.arg("COUNT").arg(count);
+}
+
+fn parse_entry(conversation: &str, epoch: &str, (id, mut fields): StreamEntry) -> Result<Entry> {
+    let corrupt = || StoreError::corrupt(format!("entry {id} of the log of {conversation:?}"));
+    let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok()).ok_or_else(corrupt)?;
+    let timestamp_ms = fields.remove("t").and_then(|t| t.parse().ok()).ok_or_else(corrupt)?;
+    Ok(Entry {
+        seq,
+        message_id: message_id(conversation, epoch, seq),
+        sender: fields.remove("s").ok_or_else(corrupt)?,
+        timestamp_ms,
+        client_message_id: fields.remove("c"),
+        body: fields.remove("b").ok_or_else(corrupt)?,
+    })
+}

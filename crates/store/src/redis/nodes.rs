@@ -1,0 +1,146 @@
+//! Leases of nodes, in Redis.
+
+use super::Link;
+use super::scripts::{ALIVE, HEARTBEAT, LEAVE, RENEW};
+use crate::keys::{self, BUCKETS};
+use crate::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result, StoreError};
+use ahash::{AHashMap, AHashSet};
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) struct RedisNodes {
+    link: Arc<Link>,
+    identity: NodeIdentity,
+    instance: String,
+    /// Some script met this node without a running lease, so the next heartbeat has to say [`Lease::Started`], even
+    /// though a lease runs again by then.
+    lost: AtomicBool,
+    /// [`Link::connects`] at the last heartbeat. After another connect Redis may be a restarted one that forgot its last
+    /// second: our lease may be there while entries are not.
+    connects: AtomicU64,
+    /// Until when the leases of nodes run, as far as known. A lease never ends early except by `leave`, so an entry
+    /// that has not passed needs no question to Redis.
+    known: Mutex<AHashMap<String, Instant>>,
+}
+
+impl RedisNodes {
+    pub(crate) fn new(link: Arc<Link>, identity: NodeIdentity) -> Self {
+        let instance = identity.instance();
+        Self {
+            link,
+            identity,
+            instance,
+            lost: AtomicBool::new(false),
+            connects: AtomicU64::new(0),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The name under which this node's leases and entries are kept.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Takes a script's word on whether this node's lease was running.
+    pub(crate) fn note_lease(&self, held: bool) {
+        if !held {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+
+    /// Those of `instances` whose lease does not run.
+    pub(crate) async fn dead_among(&self, instances: AHashSet<&str>) -> Result<AHashSet<String>> {
+        let unsure = |instances: &AHashSet<&str>| -> AHashSet<String> {
+            let (now, known) = (Instant::now(), self.known.lock());
+            let runs = |instance: &str| known.get(instance).is_some_and(|end| *end > now);
+            instances.iter().filter(|instance| !runs(instance)).map(|instance| (*instance).to_owned()).collect()
+        };
+        if unsure(&instances).is_empty() {
+            return Ok(AHashSet::new());
+        }
+        self.running().await?;
+        Ok(unsure(&instances))
+    }
+
+    /// Instances whose lease runs, the longest first; remembers them.
+    async fn running(&self) -> Result<Vec<String>> {
+        let now = Instant::now();
+        let leases: Vec<(String, u64)> = self.link.script(&ALIVE.key(keys::leases())).await?;
+        let end = |left: &u64| now + Duration::from_millis(*left).min(LEASE);
+        *self.known.lock() = leases.iter().map(|(instance, left)| (instance.clone(), end(left))).collect();
+        Ok(leases.into_iter().map(|(instance, _)| instance).collect())
+    }
+
+    async fn renew_in_bucket(&self, bucket: u16) -> Result<bool> {
+        let mut script = RENEW.key(keys::bucket_leases(bucket));
+        self.link.script(script.arg(&self.instance).arg(lease_ms())).await
+    }
+
+    async fn describe(&self, load: NodeLoad) -> Result<bool> {
+        let NodeIdentity { id, epoch, advertise, version } = self.identity.clone();
+        let info = NodeInfo { id, epoch, advertise, version, sockets: load.sockets };
+        let info = serde_json::to_string(&info).map_err(|e| StoreError::corrupt(e.to_string()))?;
+        let mut script = HEARTBEAT.key(keys::leases());
+        self.link.script(script.key(keys::node_infos()).arg(&self.instance).arg(lease_ms()).arg(info)).await
+    }
+}
+
+#[async_trait]
+impl Nodes for RedisNodes {
+    async fn heartbeat(&self, load: NodeLoad) -> Result<Lease> {
+        let in_buckets = try_join_all((0..BUCKETS).map(|bucket| self.renew_in_bucket(bucket)));
+        let outcome = tokio::try_join!(self.describe(load), in_buckets);
+        let Ok((held, held_in_buckets)) = outcome else {
+            // Some leases may have begun anew without this call hearing of it.
+            self.note_lease(false);
+            return outcome.map(|_| Lease::Started);
+        };
+        let all_held = held && held_in_buckets.into_iter().all(|held| held);
+        let lost = self.lost.swap(false, Ordering::AcqRel);
+        let connects = self.link.connects();
+        let same_connection = self.connects.swap(connects, Ordering::AcqRel) == connects;
+        Ok(if all_held && !lost && same_connection { Lease::Renewed } else { Lease::Started })
+    }
+
+    async fn alive(&self) -> Result<Vec<NodeInfo>> {
+        let running = self.running().await?;
+        if running.is_empty() {
+            return Ok(Vec::new());
+        }
+        let infos: Vec<Option<String>> =
+            self.link.command(redis::cmd("HMGET").arg(keys::node_infos()).arg(&running)).await?;
+        let mut nodes: Vec<NodeInfo> = Vec::with_capacity(infos.len());
+        // A node that has a lease only because a socket connected before its first heartbeat has no description yet.
+        for info in infos.into_iter().flatten() {
+            let info: NodeInfo =
+                serde_json::from_str(&info).map_err(|e| StoreError::corrupt(format!("description of a node: {e}")))?;
+            // The longest lease comes first, so that the newer boot of a name is the one that stays.
+            if nodes.iter().all(|node| node.id != info.id) {
+                nodes.push(info);
+            }
+        }
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(nodes)
+    }
+
+    async fn leave(&self) -> Result<()> {
+        let in_buckets = (0..BUCKETS).map(async |bucket| {
+            let mut script = LEAVE.key(keys::bucket_leases(bucket));
+            let script = script.key(keys::node_sockets(bucket, &self.instance)).arg(&self.instance);
+            self.link.script::<()>(script).await
+        });
+        let mut script = LEAVE.key(keys::leases());
+        let script = script.key(keys::node_rooms(&self.instance)).key(keys::node_infos()).arg(&self.instance);
+        tokio::try_join!(self.link.script::<()>(script), try_join_all(in_buckets))?;
+        Ok(())
+    }
+}
+
+/// [`LEASE`] as scripts take it.
+pub(crate) fn lease_ms() -> u64 {
+    LEASE.as_secs() * 1_000
+}

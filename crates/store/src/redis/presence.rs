@@ -1,0 +1,144 @@
+//! Who is online, in Redis.
+
+use super::nodes::{RedisNodes, lease_ms};
+use super::scripts::{CONNECT, DISCONNECT, GET};
+use super::{Link, rooms, sweep};
+use crate::keys::{self, BUCKETS};
+use crate::{
+    Connected, Disconnected, GoneOffline, LAST_SEEN_KEPT, MAX_USERS, Member, Presence, PresencePage, Result,
+    StoreError, UserPresence,
+};
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Users asked for with one script, so that a long list does not hold Redis up.
+const USERS_PER_SCRIPT: usize = 128;
+
+pub(crate) struct RedisPresence {
+    pub(super) link: Arc<Link>,
+    pub(super) nodes: Arc<RedisNodes>,
+}
+
+impl RedisPresence {
+    pub(crate) fn new(link: Arc<Link>, nodes: Arc<RedisNodes>) -> Self {
+        Self { link, nodes }
+    }
+
+    /// Presence of `users`, all of one bucket, each with its position in the answer.
+    async fn get_in_bucket(&self, bucket: u16, users: &[(usize, &String)]) -> Result<Vec<(usize, UserPresence)>> {
+        let mut script = GET.key(keys::bucket_leases(bucket));
+        for (_, user) in users {
+            script.key(keys::user_nodes(user)).key(keys::last_seen(user));
+        }
+        let found: Vec<(u32, String)> = self.link.script(&script).await?;
+        let presence = users.iter().zip(found).map(|((position, user), (sockets, last_seen))| {
+            let (user_id, last_seen_ms) = ((*user).clone(), last_seen.parse().ok());
+            (*position, UserPresence { user_id, online: sockets > 0, last_seen_ms, sockets })
+        });
+        Ok(presence.collect())
+    }
+
+    /// Up to `limit` users announced as online in `bucket`, by name, those behind `after`.
+    async fn online_in_bucket(&self, bucket: u16, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let start = after.map_or_else(|| "-".to_owned(), |user| format!("({user}"));
+        let mut command = redis::cmd("ZRANGEBYLEX");
+        command.arg(keys::online(bucket)).arg(start).arg("+").arg("LIMIT").arg(0).arg(limit);
+        self.link.command(&command).await
+    }
+}
+
+#[async_trait]
+impl Presence for RedisPresence {
+    async fn connect(&self, user: &str, socket: &str) -> Result<Connected> {
+        let (bucket, instance) = (keys::bucket(user), self.nodes.instance());
+        let mut script = CONNECT.key(keys::bucket_leases(bucket));
+        script.key(keys::online(bucket)).key(keys::node_sockets(bucket, instance)).key(keys::user_nodes(user));
+        script.arg(instance).arg(lease_ms()).arg(keys::pair(socket, user)).arg(user);
+        let (first, held): (bool, bool) = self.link.script(&script).await?;
+        self.nodes.note_lease(held);
+        Ok(Connected { first, online_users: self.count().await? })
+    }
+
+    async fn disconnect(&self, user: &str, socket: &str) -> Result<Disconnected> {
+        let (bucket, instance) = (keys::bucket(user), self.nodes.instance());
+        let mut script = DISCONNECT.key(keys::bucket_leases(bucket));
+        script.key(keys::online(bucket)).key(keys::node_sockets(bucket, instance));
+        script.key(keys::user_nodes(user)).key(keys::last_seen(user));
+        script.arg(instance).arg(keys::pair(socket, user)).arg(user).arg(last_seen_kept_ms());
+        let (last, last_seen_ms) = self.link.script(&script).await?;
+        Ok(Disconnected { last, last_seen_ms })
+    }
+
+    async fn count(&self) -> Result<u64> {
+        let counts = (0..BUCKETS)
+            .map(async |bucket| self.link.command::<u64>(redis::cmd("ZCARD").arg(keys::online(bucket))).await);
+        Ok(try_join_all(counts).await?.into_iter().sum())
+    }
+
+    async fn get(&self, users: &[String]) -> Result<Vec<UserPresence>> {
+        let mut by_bucket: BTreeMap<u16, Vec<(usize, &String)>> = BTreeMap::new();
+        for (position, user) in users.iter().enumerate() {
+            by_bucket.entry(keys::bucket(user)).or_default().push((position, user));
+        }
+        let mut asked = Vec::new();
+        for (bucket, users) in &by_bucket {
+            asked.extend(users.chunks(USERS_PER_SCRIPT).map(|chunk| self.get_in_bucket(*bucket, chunk)));
+        }
+        let mut found: Vec<_> = try_join_all(asked).await?.into_iter().flatten().collect();
+        found.sort_by_key(|(position, _)| *position);
+        Ok(found.into_iter().map(|(_, presence)| presence).collect())
+    }
+
+    async fn list(&self, limit: usize, cursor: Option<&str>) -> Result<PresencePage> {
+        let limit = limit.clamp(1, MAX_USERS);
+        let (mut bucket, mut after) = parse_cursor(cursor)?;
+        let mut names: Vec<String> = Vec::new();
+        let mut next = None;
+        while bucket < BUCKETS {
+            let wanted = limit - names.len();
+            let found = self.online_in_bucket(bucket, after.as_deref(), wanted).await?;
+            let is_full = found.len() == wanted;
+            names.extend(found);
+            if is_full {
+                next = names.last().map(|user| format!("{bucket}:{user}"));
+                break;
+            }
+            (bucket, after) = (bucket + 1, None);
+        }
+        // Users of a node that died are listed until the sweep; they are not online.
+        let (presence, count) = tokio::try_join!(self.get(&names), self.count())?;
+        let users = presence.into_iter().filter(|user| user.online).collect();
+        Ok(PresencePage { users, count, cursor: next })
+    }
+
+    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<()> {
+        rooms::enter(self, room, user, socket).await
+    }
+
+    async fn leave(&self, room: &str, socket: &str) -> Result<()> {
+        rooms::leave(self, room, socket).await
+    }
+
+    async fn members(&self, room: &str) -> Result<Vec<Member>> {
+        rooms::members(self, room).await
+    }
+
+    async fn sweep(&self) -> Result<Vec<GoneOffline>> {
+        sweep::sweep(self).await
+    }
+}
+
+/// Where a page starts: bucket, and the user that the page before ended with.
+fn parse_cursor(cursor: Option<&str>) -> Result<(u16, Option<String>)> {
+    let Some(cursor) = cursor else { return Ok((0, None)) };
+    let (bucket, user) = cursor.split_once(':').ok_or(StoreError::InvalidCursor)?;
+    let bucket = bucket.parse().ok().filter(|bucket| *bucket < BUCKETS).ok_or(StoreError::InvalidCursor)?;
+    Ok((bucket, Some(user.to_owned())))
+}
+
+/// [`LAST_SEEN_KEPT`] as scripts take it.
+pub(super) fn last_seen_kept_ms() -> u64 {
+    LAST_SEEN_KEPT.as_secs() * 1_000
+}

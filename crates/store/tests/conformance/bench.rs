@@ -1,0 +1,93 @@
+//! A store under test, and what it publishes.
+
+use futures_util::StreamExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use trunkline_store::{LogLimits, NodeIdentity, Store};
+use trunkline_testkit::RedisServer;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Channel and payload.
+pub(crate) type Published = (Vec<u8>, Vec<u8>);
+
+/// How the store of a [`Bench`] is made.
+enum Backend {
+    Memory(mpsc::UnboundedSender<Published>),
+    Redis(RedisServer),
+}
+
+/// A store of one node, alone in its world.
+pub(crate) struct Bench {
+    pub(crate) store: Store,
+    backend: Backend,
+    published: mpsc::UnboundedReceiver<Published>,
+    _subscriber: JoinSet<()>,
+}
+
+impl Bench {
+    pub(crate) fn memory() -> Self {
+        let (sender, published) = mpsc::unbounded_channel();
+        let backend = Backend::Memory(sender);
+        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: JoinSet::new() }
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let server = RedisServer::start().await;
+        let (sender, published) = mpsc::unbounded_channel();
+        let mut pubsub = server.client().get_async_pubsub().await.unwrap();
+        pubsub.psubscribe("*").await.unwrap();
+        let mut subscriber = JoinSet::new();
+        subscriber.spawn(async move {
+            let mut messages = pubsub.on_message();
+            while let Some(message) = messages.next().await {
+                let channel = message.get_channel_name().as_bytes().to_vec();
+                let _ = sender.send((channel, message.get_payload_bytes().to_vec()));
+            }
+        });
+        let backend = Backend::Redis(server);
+        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: subscriber }
+    }
+
+    /// The same place, with other limits.
+    pub(crate) fn with_limits(&self, limits: LogLimits) -> Store {
+        self.backend.store(limits)
+    }
+
+    /// The next `count` publications.
+    pub(crate) async fn published(&mut self, count: usize) -> Vec<Published> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            all.push(self.published.recv().await.unwrap());
+        }
+        all
+    }
+}
+
+impl Backend {
+    fn store(&self, limits: LogLimits) -> Store {
+        let node = NodeIdentity {
+            id: "node-1".into(),
+            epoch: "e1".into(),
+            advertise: Some("127.0.0.1:1".into()),
+            version: "1.2.3".into(),
+        };
+        match self {
+            Self::Memory(sender) => {
+                let sender = sender.clone();
+                let publish = move |channel: &[u8], payload: &[u8]| {
+                    let _ = sender.send((channel.to_vec(), payload.to_vec()));
+                };
+                Store::memory(node, Arc::new(publish), limits)
+            }
+            Self::Redis(server) => Store::redis(server.client(), node, limits).unwrap(),
+        }
+    }
+}
+
+/// Runs a test, and fails it when it takes too long.
+pub(crate) async fn within_deadline(test: impl Future<Output = ()>) {
+    assert!(tokio::time::timeout(DEADLINE, test).await.is_ok(), "the test did not end within {DEADLINE:?}");
+}

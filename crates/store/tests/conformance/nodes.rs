@@ -1,0 +1,23 @@
+//! Leases.
+
+use crate::bench::Bench;
+use trunkline_store::{Lease, NodeInfo, NodeLoad};
+
+pub(crate) async fn a_node_is_alive_from_its_first_heartbeat_until_it_leaves(bench: Bench) {
+    let nodes = &bench.store.nodes;
+    assert_eq!(nodes.alive().await.unwrap(), []);
+    assert_eq!(nodes.heartbeat(NodeLoad { sockets: 1 }).await.unwrap(), Lease::Started);
+    assert_eq!(nodes.heartbeat(NodeLoad { sockets: 7 }).await.unwrap(), Lease::Renewed);
+    let info = NodeInfo {
+        id: "node-1".into(),
+        epoch: "e1".into(),
+        advertise: Some("127.0.0.1:1".into()),
+        version: "1.2.3".into(),
+        sockets: 7,
+    };
+    assert_eq!(nodes.alive().await.unwrap(), [info]);
+
+    nodes.leave().await.unwrap();
+    assert_eq!(nodes.alive().await.unwrap(), []);
+    assert_eq!(nodes.heartbeat(NodeLoad::default()).await.unwrap(), Lease::Started);
+}

@@ -1,0 +1,39 @@
+//! What only shows with several nodes on one Redis, or with a Redis that fails.
+
+mod cluster;
+mod keyspace;
+mod nodes;
+mod outage;
+
+use std::time::Duration;
+use trunkline_store::{LogLimits, NewEntry, NodeIdentity, Store};
+use trunkline_testkit::RedisServer;
+
+/// Longer than a lease, since some tests wait for one to end.
+const DEADLINE: Duration = Duration::from_secs(40);
+
+/// The store of the node `id`.
+fn node(server: &RedisServer, id: &str) -> Store {
+    node_with(server, id, LogLimits::default())
+}
+
+fn node_with(server: &RedisServer, id: &str, limits: LogLimits) -> Store {
+    let identity =
+        NodeIdentity { id: id.into(), epoch: format!("epoch-of-{id}"), advertise: None, version: "1.0.0".into() };
+    Store::redis(server.client(), identity, limits).unwrap()
+}
+
+fn entry(client_message_id: Option<&str>) -> NewEntry {
+    NewEntry {
+        conversation: "general".into(),
+        sender: "alice".into(),
+        client_message_id: client_message_id.map(str::to_owned),
+        timestamp_ms: 1_700_000_000_000,
+        body: "{}".into(),
+    }
+}
+
+/// Runs a test, and fails it when it takes too long.
+async fn within_deadline(test: impl Future<Output = ()>) {
+    assert!(tokio::time::timeout(DEADLINE, test).await.is_ok(), "the test did not end within {DEADLINE:?}");
+}
