@@ -1,0 +1,207 @@
+//! Broadcasts: an event and whom it is for, as a msgpack array `[uid, packet, opts]`.
+//!
+//! Reading is total and as lenient as Node and the emitters of other languages need. Writing is strict: a
+//! message that Node can't decode ends the Node process, so optional keys are left out and never null.
+
+use bytes::Bytes;
+use trunkline_hub::{Encoded, RoomName, Targets};
+
+use crate::{
+    limits::MESSAGE_BYTES,
+    transcode::{DecodeError, EncodeError, Reader, Token, event_to_json, event_to_msgpack, write},
+};
+
+/// A packet that carries an event.
+const EVENT: u64 = 2;
+/// The same with attachments. Servers send `EVENT` in either case, some emitters don't.
+const BINARY_EVENT: u64 = 5;
+
+/// An event from another member and whom it is for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Broadcast {
+    /// Absent means `/`.
+    pub namespace: Option<String>,
+    pub event: Encoded,
+    pub targets: Targets,
+    pub volatile: bool,
+}
+
+/// Who sent the broadcast in `payload`, without reading the rest of it; `None` when the sender has no name.
+pub(crate) fn sender(payload: &[u8]) -> Result<Option<&[u8]>, DecodeError> {
+    let mut reader = Reader::new(payload);
+    match reader.token()? {
+        Token::Array(1..) => reader.text(),
+        _ => Err(DecodeError::Field("the list of uid, packet and options")),
+    }
+}
+
+pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
+    let mut reader = Reader::new(payload);
+    let Token::Array(length @ 3..) = reader.token()? else {
+        return Err(DecodeError::Field("the list of uid, packet and options"));
+    };
+    reader.value()?;
+    let packet = reader.value()?;
+    let options = reader.value()?;
+    for _ in 3..length {
+        reader.value()?;
+    }
+    reader.end()?;
+    read_broadcast(packet, options)
+}
+
+/// Reads a packet and its options, which broadcasts and requests for acks have in common.
+pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
+    let (namespace, event) = read_packet(packet)?;
+    let (targets, volatile) = read_options(options)?;
+    Ok(Broadcast { namespace, event, targets, volatile })
+}
+
+fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> {
+    let (mut kind, mut data, mut namespace) = (None, None, None);
+    for_each_field(packet, "packet", |key, value| {
+        match key {
+            b"type" => kind = Some(value),
+            b"data" => data = Some(value),
+            b"nsp" => namespace = Some(value),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    match kind.map(|kind| Reader::new(kind).token()).transpose()? {
+        Some(Token::Unsigned(EVENT | BINARY_EVENT)) => {}
+        Some(Token::Unsigned(other)) => return Err(DecodeError::PacketType(other)),
+        _ => return Err(DecodeError::Field("packet.type")),
+    }
+    let namespace = match namespace.map(|namespace| Reader::new(namespace).token()).transpose()? {
+        None | Some(Token::Nil) => None,
+        Some(Token::Text(text)) => Some(String::from_utf8_lossy(text).into_owned()),
+        Some(_) => return Err(DecodeError::Field("packet.nsp")),
+    };
+    Ok((namespace, event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?))
+}
+
+fn read_options(options: &[u8]) -> Result<(Targets, bool), DecodeError> {
+    let mut targets = Targets::everyone();
+    let mut volatile = false;
+    for_each_field(options, "opts", |key, value| {
+        match key {
+            b"rooms" => targets.rooms = read_rooms(value, "opts.rooms")?,
+            b"except" => targets.except = read_rooms(value, "opts.except")?,
+            b"flags" => volatile = read_volatile(value)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((targets, volatile))
+}
+
+/// Absent and null mean none. Anything else that is no list of names is an error: read as none it would
+/// address everyone.
+fn read_rooms(value: &[u8], field: &'static str) -> Result<Vec<RoomName>, DecodeError> {
+    let mut reader = Reader::new(value);
+    let length = match reader.token()? {
+        Token::Array(length) => length,
+        Token::Nil => return Ok(Vec::new()),
+        _ => return Err(DecodeError::Field(field)),
+    };
+    (0..length)
+        .map(|_| match reader.token()? {
+            Token::Text(text) => Ok(String::from_utf8_lossy(text).into()),
+            // JavaScript servers may use numbers as names.
+            Token::Unsigned(number) => Ok(number.to_string().into()),
+            Token::Negative(number) => Ok(number.to_string().into()),
+            _ => Err(DecodeError::Field(field)),
+        })
+        .collect()
+}
+
+fn read_volatile(flags: &[u8]) -> Result<bool, DecodeError> {
+    if matches!(Reader::new(flags).token()?, Token::Nil) {
+        return Ok(false);
+    }
+    let mut volatile = false;
+    for_each_field(flags, "opts.flags", |key, value| {
+        if key == b"volatile" {
+            volatile = matches!(Reader::new(value).token()?, Token::Bool(true));
+        }
+        Ok(())
+    })?;
+    Ok(volatile)
+}
+
+/// Calls `f` with each text key of a map and its value. PHP writes an empty map as an empty array.
+pub(crate) fn for_each_field<'a>(
+    map: &'a [u8],
+    field: &'static str,
+    mut f: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(map);
+    let length = match reader.token()? {
+        Token::Map(length) => length,
+        Token::Array(0) => 0,
+        _ => return Err(DecodeError::Field(field)),
+    };
+    for _ in 0..length {
+        let key = reader.text()?;
+        let value = reader.value()?;
+        if let Some(key) = key {
+            f(key, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Encodes a broadcast as a Node server does.
+pub(crate) fn encode(
+    uid: &str,
+    namespace: &str,
+    event: &Encoded,
+    targets: &Targets,
+    volatile: bool,
+) -> Result<Bytes, EncodeError> {
+    let mut out = Vec::with_capacity(event.len() + 96);
+    open(uid, &mut out);
+    event_to_msgpack(event, &mut out)?;
+    close(namespace, targets, volatile, &mut out);
+    if out.len() > MESSAGE_BYTES {
+        return Err(EncodeError::TooLarge(out.len()));
+    }
+    Ok(out.into())
+}
+
+/// All that stands before the event.
+pub(crate) fn open(uid: &str, out: &mut Vec<u8>) {
+    write::array(out, 3);
+    write::text(out, uid);
+    write::map(out, 3);
+    write::text(out, "type");
+    write::unsigned(out, EVENT);
+    write::text(out, "data");
+}
+
+/// All that stands after the event.
+pub(crate) fn close(namespace: &str, targets: &Targets, volatile: bool, out: &mut Vec<u8>) {
+    write::text(out, "nsp");
+    write::text(out, namespace);
+    write::map(out, 3);
+    write::text(out, "rooms");
+    write_rooms(&targets.rooms, out);
+    write::text(out, "except");
+    write_rooms(&targets.except, out);
+    write::text(out, "flags");
+    if volatile {
+        write::map(out, 1);
+        write::text(out, "volatile");
+        write::boolean(out, true);
+    } else {
+        write::map(out, 0);
+    }
+}
+
+fn write_rooms(rooms: &[RoomName], out: &mut Vec<u8>) {
+    write::array(out, rooms.len());
+    for room in rooms {
+        write::text(out, room);
+    }
+}

@@ -1,0 +1,254 @@
+//! What the parts of a cluster member share, and what it does with a message of another member.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use trunkline_hub::{CloseReason, Hub, Packet, RoomName, Socket, Targets};
+
+use crate::{
+    broadcast,
+    channels::{Channels, Purpose},
+    describe::RemoteSocket,
+    limits::MESSAGE_BYTES,
+    link::{
+        Status,
+        queue::{Message, Queue},
+    },
+    metrics::{self, Drop, Kind},
+    request::{self, Request, ToSocket, What},
+    response::{Pending, Response},
+    transcode::DecodeError,
+};
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub hub: Hub,
+    pub uid: String,
+    pub channels: Channels,
+    /// Whether answers go to the requester's own channel.
+    pub specific_response_channel: bool,
+    pub requests_timeout: Duration,
+    /// Whether there are others at all.
+    pub embedded: bool,
+    pub queue: Queue,
+    pub pending: Pending,
+    pub status: Status,
+    /// The publishing connection, for commands whose answer matters.
+    pub commands: Mutex<Option<Commands>>,
+}
+
+/// A connection that prints nothing.
+pub(crate) struct Commands(pub MultiplexedConnection);
+
+impl std::fmt::Debug for Commands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Commands")
+    }
+}
+
+/// What became of a message from outside.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done, for this many sockets at most; also a request that was answered.
+    Handled,
+    /// This member's own message, back again.
+    Own,
+    /// For a room, a namespace or a request that isn't here.
+    NotHere,
+    /// Not understood, and dropped.
+    Malformed,
+}
+
+impl Core {
+    pub(crate) fn set_commands(&self, connection: Option<MultiplexedConnection>) {
+        *self.commands.lock() = connection.map(Commands);
+    }
+
+    /// Queues a message for the other members. Never waits.
+    pub(crate) fn publish(&self, channel: String, payload: Bytes) {
+        if self.embedded {
+            return;
+        }
+        if let Err(reason) = self.queue.push(Message { channel, payload }) {
+            metrics::dropped(reason, 1);
+        }
+    }
+
+    /// Queues a message that is worth nothing later.
+    pub(crate) fn publish_volatile(&self, channel: String, payload: Bytes) {
+        if !self.embedded && !self.status.publishes() {
+            metrics::dropped(Drop::Offline, 1);
+            return;
+        }
+        self.publish(channel, payload);
+    }
+
+    /// Handles one message, whatever it is: anyone who reaches Redis may have written it.
+    pub(crate) fn receive(&self, channel: &[u8], payload: &[u8]) -> Outcome {
+        let purpose = std::str::from_utf8(channel).ok().and_then(|channel| self.channels.purpose(channel));
+        let (kind, outcome) = match purpose {
+            _ if payload.len() > MESSAGE_BYTES => (Kind::Other, Err(DecodeError::TooLarge)),
+            None => (Kind::Other, Ok(Outcome::NotHere)),
+            Some(Purpose::Broadcast { namespace, room }) => {
+                (Kind::Broadcast, self.receive_broadcast(namespace, room, payload))
+            }
+            Some(Purpose::Request { namespace }) => (Kind::Request, self.receive_request(namespace, payload)),
+            Some(Purpose::Response { .. }) => (Kind::Response, self.receive_response(payload)),
+        };
+        metrics::received(kind);
+        outcome.unwrap_or_else(|error| {
+            metrics::malformed(kind);
+            tracing::debug!(channel = %String::from_utf8_lossy(channel), error = %error, "dropped a message of another node");
+            Outcome::Malformed
+        })
+    }
+
+    fn receive_broadcast(&self, name: &str, room: Option<&str>, payload: &[u8]) -> Result<Outcome, DecodeError> {
+        let Some(namespace) = self.hub.namespace(name) else { return Ok(Outcome::NotHere) };
+        // Most one-room broadcasts are for other nodes: those aren't even decoded.
+        if room.is_some_and(|room| !namespace.has_room(room)) {
+            return Ok(Outcome::NotHere);
+        }
+        if broadcast::sender(payload)? == Some(self.uid.as_bytes()) {
+            return Ok(Outcome::Own);
+        }
+        let broadcast = broadcast::decode(payload)?;
+        if broadcast.namespace.as_deref().unwrap_or("/") != name {
+            return Ok(Outcome::NotHere);
+        }
+        namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.volatile);
+        Ok(Outcome::Handled)
+    }
+
+    fn receive_response(&self, payload: &[u8]) -> Result<Outcome, DecodeError> {
+        self.pending.receive(payload).map(|ours| if ours { Outcome::Handled } else { Outcome::NotHere })
+    }
+
+    /// Does what is asked and answers, once, when an answer is asked for.
+    fn receive_request(&self, namespace: &str, payload: &[u8]) -> Result<Outcome, DecodeError> {
+        let Request { uid, id, what } = request::decode(payload)?;
+        if uid.as_deref() == Some(&*self.uid) {
+            return Ok(Outcome::Own);
+        }
+        let answer = |response: Option<Response<'_>>| {
+            if let Some(response) = response {
+                self.publish(self.response_channel(namespace, uid.as_deref()), response.encode());
+            }
+            Ok(Outcome::Handled)
+        };
+        let id = id.as_ref();
+        match what {
+            What::Sockets(targets) => {
+                answer(id.map(|id| Response::socket_ids(id, self.socket_ids(namespace, &targets))))
+            }
+            What::Rooms => answer(id.map(|id| Response::rooms(id, self.rooms(namespace)))),
+            What::Fetch(targets) => answer(id.map(|id| Response::sockets(id, self.describe(namespace, &targets)))),
+            What::Join(targets, rooms) => {
+                self.join(namespace, &targets, &rooms);
+                Ok(Outcome::Handled)
+            }
+            What::Leave(targets, rooms) => {
+                self.leave(namespace, &targets, &rooms);
+                Ok(Outcome::Handled)
+            }
+            What::Disconnect(targets, close) => {
+                self.disconnect(namespace, &targets, close);
+                Ok(Outcome::Handled)
+            }
+            What::ToSocket(socket, what) => {
+                let Some(socket) = self.hub.namespace(namespace).and_then(|namespace| namespace.socket(&socket)) else {
+                    return Ok(Outcome::NotHere);
+                };
+                to_socket(&socket, what);
+                answer(id.map(Response::done))
+            }
+            What::ServerSideEmit => {
+                // Always on the channel that all members hear, unlike every other answer.
+                if let Some(id) = id {
+                    self.publish(self.channels.response(namespace), Response::server_side_emit(id).encode());
+                }
+                Ok(Outcome::Handled)
+            }
+            What::Broadcast(broadcast) => {
+                self.deliver_without_acks(namespace, *broadcast);
+                answer(id.map(|id| Response::client_count(id, 0)))
+            }
+        }
+    }
+
+    fn response_channel(&self, namespace: &str, requester: Option<&str>) -> String {
+        match requester {
+            Some(uid) if self.specific_response_channel => self.channels.response_to(namespace, uid),
+            _ => self.channels.response(namespace),
+        }
+    }
+
+    /// Delivers an event that wants acks, without collecting any: the hub's packets carry no ack ids.
+    ///
+    /// The answer is therefore that no client here will ack. The requester counts this node as done at once and
+    /// gets the acks of the other nodes' clients, rather than waiting for some that never come.
+    fn deliver_without_acks(&self, name: &str, broadcast: broadcast::Broadcast) {
+        if broadcast.namespace.as_deref().unwrap_or("/") != name {
+            return;
+        }
+        if let Some(namespace) = self.hub.namespace(name) {
+            namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.volatile);
+        }
+    }
+
+    fn sockets(&self, namespace: &str, targets: &Targets) -> Vec<Socket> {
+        self.hub.namespace(namespace).map_or_else(Vec::new, |namespace| namespace.sockets(targets))
+    }
+
+    fn socket_ids(&self, namespace: &str, targets: &Targets) -> Vec<String> {
+        self.sockets(namespace, targets).iter().map(|socket| socket.id().to_string()).collect()
+    }
+
+    pub(crate) fn rooms(&self, namespace: &str) -> Vec<RoomName> {
+        self.hub.namespace(namespace).map_or_else(Vec::new, |namespace| namespace.rooms())
+    }
+
+    pub(crate) fn describe(&self, namespace: &str, targets: &Targets) -> Vec<RemoteSocket> {
+        self.sockets(namespace, targets).iter().map(RemoteSocket::of).collect()
+    }
+
+    pub(crate) fn join(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
+        for socket in self.sockets(namespace, targets) {
+            for room in rooms {
+                socket.join(Arc::clone(room));
+            }
+        }
+    }
+
+    pub(crate) fn leave(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
+        for socket in self.sockets(namespace, targets) {
+            for room in rooms {
+                socket.leave(room);
+            }
+        }
+    }
+
+    pub(crate) fn disconnect(&self, namespace: &str, targets: &Targets, close: bool) {
+        for socket in self.sockets(namespace, targets) {
+            socket.close(close_reason(close));
+        }
+    }
+}
+
+fn to_socket(socket: &Socket, what: ToSocket) {
+    match what {
+        ToSocket::Join(room) => {
+            socket.join(room);
+        }
+        ToSocket::Leave(room) => {
+            socket.leave(&room);
+        }
+        ToSocket::Disconnect(close) => socket.close(close_reason(close)),
+    }
+}
+
+fn close_reason(close: bool) -> CloseReason {
+    if close { CloseReason::ServerClose } else { CloseReason::ServerDisconnect }
+}

@@ -1,0 +1,38 @@
+//! Every bound of the adapter, in one place.
+
+use std::time::Duration;
+
+/// The largest message that is published or accepted, in bytes. Far above what clients may send (1 MB by default)
+/// and far below Redis's own limits.
+pub(crate) const MESSAGE_BYTES: usize = 16 << 20;
+
+/// Messages that may wait to be published, while Redis is slow or away.
+pub(crate) const OUTGOING_MESSAGES: usize = 65_536;
+/// Bytes that may wait to be published.
+pub(crate) const OUTGOING_BYTES: usize = 64 << 20;
+/// Messages published in one round trip.
+pub(crate) const BATCH_MESSAGES: usize = 512;
+/// Bytes published in one round trip; one larger message goes alone.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
+
+/// Messages received and not yet handled. When that many wait, the connection is given up and made anew, so that
+/// the loss is known (the link's state says so) instead of growing without bound.
+pub(crate) const INCOMING_MESSAGES: usize = 65_536;
+/// Bytes received and not yet handled.
+pub(crate) const INCOMING_BYTES: usize = 128 << 20;
+
+/// Answers to one request that may wait to be read. Members answer once each, so this is a size of cluster.
+pub(crate) const ANSWERS: usize = 1_024;
+
+/// How long connecting, subscribing, or one round trip may take.
+pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may be idle before it is asked whether it still lives.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The pause before the first attempt to reconnect; doubled by each failure.
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two attempts.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(3);
+/// A connection that lived this long starts with a short pause again.
+pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How long `close` waits for what is queued, and for Redis to confirm that it unsubscribed.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

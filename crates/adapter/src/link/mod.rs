@@ -1,0 +1,276 @@
+//! The way to Redis and back: one connection that listens, one that publishes, each replaced when it is lost.
+//!
+//! - [`subscriber`]: listens to the channels of every served namespace and passes messages on in order
+//! - [`publisher`]: publishes what is queued, in order and in batches
+//! - [`queue`]: what waits to be published
+//!
+//! RESP2 on the listening connection: there the end of the connection is the end of its stream. The publishing
+//! connection speaks RESP3 because the driver then reports a loss at once, not only to the next command.
+
+pub(crate) mod publisher;
+pub(crate) mod queue;
+pub(crate) mod subscriber;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    limits::{BACKOFF_MAX, BACKOFF_MIN, STABLE_AFTER},
+    metrics,
+};
+
+/// How this node is joined to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// There is no Redis: this node is the whole cluster.
+    Embedded,
+    /// The first connection is being made.
+    Connecting,
+    /// Messages go both ways.
+    Connected {
+        /// Since when. What other nodes sent before was missed.
+        since: Instant,
+    },
+    /// Messages of other nodes are being missed, or ours wait. Local delivery goes on.
+    Degraded {
+        /// Since when.
+        since: Instant,
+        /// What happened first.
+        why: Trouble,
+    },
+}
+
+/// What is wrong with a connection to Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It can't be made.
+    Unreachable,
+    /// Redis closed it, or the network did.
+    Lost,
+    /// Redis did not answer in time.
+    Unresponsive,
+    /// This node could not keep up with what it received, and gave the connection up to start over.
+    Lagging,
+    /// Redis answered with an error: a missing permission, for example.
+    Rejected,
+    /// The cluster was left.
+    Closed,
+}
+
+impl Trouble {
+    /// Its name in metrics and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::Unresponsive => "unresponsive",
+            Self::Lagging => "lagging",
+            Self::Rejected => "rejected",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn of(error: &redis::RedisError) -> Self {
+        if error.is_timeout() {
+            Self::Unresponsive
+        } else if error.is_connection_refusal() {
+            Self::Unreachable
+        } else if error.is_io_error() || error.is_unrecoverable_error() {
+            Self::Lost
+        } else {
+            Self::Rejected
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// One of the two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Subscriber,
+    Publisher,
+}
+
+impl Side {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Publisher => "publisher",
+        }
+    }
+}
+
+/// What is known about both connections, for everyone who wants to know.
+#[derive(Debug)]
+pub(crate) struct Status {
+    sides: Mutex<Sides>,
+    state: watch::Sender<LinkState>,
+    /// Counts up with each change of `namespaces`, so that `ready` can wait for one.
+    subscriptions: watch::Sender<u64>,
+    /// Wakes the subscriber: there is a namespace to subscribe for.
+    served: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Sides {
+    subscriber: bool,
+    publisher: bool,
+    /// Whether Redis has confirmed the subscriptions of each served namespace, on the present connection.
+    namespaces: BTreeMap<Arc<str>, bool>,
+}
+
+impl Status {
+    pub(crate) fn new(state: LinkState) -> Self {
+        Self {
+            sides: Mutex::default(),
+            state: watch::Sender::new(state),
+            subscriptions: watch::Sender::new(0),
+            served: Notify::new(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    /// Adds a namespace to those that are subscribed for, now and after every reconnect.
+    pub(crate) fn serve(&self, namespace: &str) {
+        self.sides.lock().namespaces.entry(namespace.into()).or_insert(false);
+        self.served.notify_one();
+    }
+
+    /// Whether messages for `namespace` arrive.
+    pub(crate) fn hears(&self, namespace: &str) -> bool {
+        self.sides.lock().namespaces.get(namespace).copied().unwrap_or(false)
+    }
+
+    /// Whether what is queued is published at once.
+    pub(crate) fn publishes(&self) -> bool {
+        self.sides.lock().publisher
+    }
+
+    /// Returns once both connections work and every subscription is confirmed.
+    pub(crate) async fn ready(&self) {
+        let mut subscriptions = self.subscriptions.subscribe();
+        loop {
+            subscriptions.borrow_and_update();
+            if self.sides.lock().is_ready() {
+                return;
+            }
+            // The sender is in `self`, so there is always another change to wait for.
+            let _ = subscriptions.changed().await;
+        }
+    }
+
+    fn unconfirmed(&self) -> Vec<Arc<str>> {
+        let sides = self.sides.lock();
+        sides.namespaces.iter().filter(|(_, confirmed)| !**confirmed).map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    fn namespaces(&self) -> Vec<Arc<str>> {
+        self.sides.lock().namespaces.keys().cloned().collect()
+    }
+
+    fn confirm(&self, namespaces: &[Arc<str>]) {
+        {
+            let mut sides = self.sides.lock();
+            for namespace in namespaces {
+                sides.namespaces.insert(Arc::clone(namespace), true);
+            }
+        }
+        self.changed();
+    }
+
+    fn up(&self, side: Side) {
+        let both = {
+            let mut sides = self.sides.lock();
+            *sides.side(side) = true;
+            sides.subscriber && sides.publisher
+        };
+        metrics::link(side.label(), true);
+        if both {
+            self.state.send_if_modified(|state| match state {
+                LinkState::Connecting | LinkState::Degraded { .. } => {
+                    tracing::info!("joined to the cluster");
+                    *state = LinkState::Connected { since: Instant::now() };
+                    true
+                }
+                LinkState::Connected { .. } | LinkState::Embedded => false,
+            });
+        }
+        self.changed();
+    }
+
+    fn down(&self, side: Side, why: Trouble) {
+        {
+            let mut sides = self.sides.lock();
+            *sides.side(side) = false;
+            if side == Side::Subscriber {
+                sides.namespaces.values_mut().for_each(|confirmed| *confirmed = false);
+            }
+        }
+        metrics::link(side.label(), false);
+        if why != Trouble::Closed {
+            metrics::link_lost(side.label(), why.code());
+        }
+        self.state.send_if_modified(|state| match state {
+            LinkState::Connected { .. } => {
+                *state = LinkState::Degraded { since: Instant::now(), why };
+                true
+            }
+            // A node that never was connected is told so while it tries; the first trouble stays the cause.
+            LinkState::Connecting | LinkState::Degraded { .. } | LinkState::Embedded => false,
+        });
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.subscriptions.send_modify(|version| *version = version.wrapping_add(1));
+    }
+}
+
+impl Sides {
+    fn side(&mut self, side: Side) -> &mut bool {
+        match side {
+            Side::Subscriber => &mut self.subscriber,
+            Side::Publisher => &mut self.publisher,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.subscriber && self.publisher && self.namespaces.values().all(|confirmed| *confirmed)
+    }
+}
+
+/// The pause before the next attempt: doubled each time, and shortened by chance, so that the nodes of a cluster
+/// don't all come back to a restarted Redis in the same moment.
+#[derive(Debug)]
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Self(BACKOFF_MIN)
+    }
+
+    /// Waits. `lived` is how long the connection worked that has just been lost.
+    async fn pause(&mut self, lived: Duration) {
+        if lived >= STABLE_AFTER {
+            *self = Self::new();
+        }
+        let pause = self.0.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,199 @@
+//! The connection that listens, and the one consumer of what it hears.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{Stream, StreamExt};
+use redis::{Msg, aio::PubSubSink};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Backoff, Side, Trouble};
+use crate::{
+    core::Core,
+    limits::{CLOSE_TIMEOUT, INCOMING_BYTES, INCOMING_MESSAGES, IO_TIMEOUT, PROBE_INTERVAL},
+    metrics,
+};
+
+/// Namespaces subscribed for in one command.
+const CHUNK: usize = 64;
+/// How often a consumer that fell behind is looked at.
+const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
+/// The way from the connection to the consumer: bounded by count through the channel, by bytes through the counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    sender: mpsc::Sender<Msg>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// The consumer's end.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    receiver: mpsc::Receiver<Msg>,
+    bytes: Arc<AtomicUsize>,
+}
+
+pub(crate) fn incoming() -> (Incoming, Consumer) {
+    let (sender, receiver) = mpsc::channel(INCOMING_MESSAGES);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    (Incoming { sender, bytes: Arc::clone(&bytes) }, Consumer { receiver, bytes })
+}
+
+impl Incoming {
+    fn push(&self, message: Msg) -> Result<(), Trouble> {
+        let size = message.get_payload_bytes().len();
+        if self.bytes.fetch_add(size, Ordering::Relaxed) + size > INCOMING_BYTES {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+            return Err(Trouble::Lagging);
+        }
+        self.sender.try_send(message).map_err(|_| {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+            Trouble::Lagging
+        })
+    }
+
+    /// Returns when the consumer has caught up, so that a new connection doesn't fail like the last.
+    async fn drained(&self) {
+        while self.sender.capacity() < self.sender.max_capacity() / 2
+            || self.bytes.load(Ordering::Relaxed) > INCOMING_BYTES / 2
+        {
+            sleep(DRAIN_CHECK).await;
+        }
+    }
+}
+
+impl Consumer {
+    /// Handles messages one at a time, in the order in which they were published: a server that lets
+    /// sockets join a room and then sends to it relies on that. Ends with the last [`Incoming`].
+    pub(crate) async fn run(mut self, core: Arc<Core>) {
+        while let Some(message) = self.receiver.recv().await {
+            let payload = message.get_payload_bytes();
+            self.bytes.fetch_sub(payload.len(), Ordering::Relaxed);
+            // Delivery runs code of every socket's lane. A fault there costs a message, not the link.
+            if catch_unwind(AssertUnwindSafe(|| core.receive(message.get_channel_name().as_bytes(), payload))).is_err()
+            {
+                metrics::panicked();
+                tracing::error!("handling a message of another node panicked");
+            }
+        }
+    }
+}
+
+/// Listens until `stop`, over as many connections as that takes, and unsubscribes in the end.
+pub(crate) async fn run(core: Arc<Core>, client: redis::Client, incoming: Incoming, stop: CancellationToken) {
+    let mut backoff = Backoff::new();
+    loop {
+        let connected = Instant::now();
+        let why = listen(&core, &client, &incoming, &stop).await;
+        core.status.down(Side::Subscriber, why);
+        if why == Trouble::Closed {
+            return;
+        }
+        tracing::warn!(cause = %why, "not hearing the other nodes, connecting again");
+        let again = async {
+            incoming.drained().await;
+            backoff.pause(connected.elapsed()).await;
+        };
+        tokio::select! {
+            () = again => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// One connection, from its making to its end. Returns `Closed` only after `stop`.
+async fn listen(core: &Core, client: &redis::Client, incoming: &Incoming, stop: &CancellationToken) -> Trouble {
+    let connecting = timeout(IO_TIMEOUT, client.get_async_pubsub());
+    let connection = tokio::select! {
+        connection = connecting => connection,
+        () = stop.cancelled() => return Trouble::Closed,
+    };
+    let (mut sink, stream) = match connection {
+        Ok(Ok(connection)) => connection.split(),
+        Ok(Err(error)) => {
+            tracing::debug!(error = %error, "could not connect to listen");
+            return Trouble::of(&error);
+        }
+        Err(_) => return Trouble::Unresponsive,
+    };
+    tokio::pin!(stream);
+    // Messages are taken from the first moment on, also those that overtake the reply to SUBSCRIBE.
+    let end = tokio::select! {
+        why = forward(stream.as_mut(), incoming) => why,
+        why = keep_subscribed(core, &mut sink) => why,
+        () = stop.cancelled() => Trouble::Closed,
+    };
+    if end == Trouble::Closed {
+        // The count of members goes down before this one stops answering.
+        let _ = tokio::select! {
+            unsubscribed = timeout(CLOSE_TIMEOUT, unsubscribe(core, &mut sink)) => unsubscribed.is_ok(),
+            _ = forward(stream, incoming) => false,
+        };
+    }
+    end
+}
+
+async fn forward(mut stream: impl Stream<Item = Msg> + Unpin, incoming: &Incoming) -> Trouble {
+    while let Some(message) = stream.next().await {
+        if let Err(why) = incoming.push(message) {
+            return why;
+        }
+    }
+    Trouble::Lost
+}
+
+/// Subscribes for every namespace that is served, also for those added later, and asks now and then whether the
+/// connection still lives.
+async fn keep_subscribed(core: &Core, sink: &mut PubSubSink) -> Trouble {
+    loop {
+        let missing = core.status.unconfirmed();
+        for namespaces in missing.chunks(CHUNK) {
+            match timeout(IO_TIMEOUT, subscribe(core, sink, namespaces)).await {
+                Ok(Ok(())) => core.status.confirm(namespaces),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %error, "could not subscribe");
+                    return Trouble::of(&error);
+                }
+                Err(_) => return Trouble::Unresponsive,
+            }
+        }
+        core.status.up(Side::Subscriber);
+        tokio::select! {
+            () = core.status.served.notified() => {}
+            () = sleep(PROBE_INTERVAL) => match timeout(IO_TIMEOUT, sink.ping::<redis::Value>()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Trouble::of(&error),
+                Err(_) => return Trouble::Unresponsive,
+            },
+        }
+    }
+}
+
+/// Broadcasts first: from the moment the request channel is subscribed to, this node counts as a member, and a
+/// member hears everything.
+async fn subscribe(core: &Core, sink: &mut PubSubSink, namespaces: &[Arc<str>]) -> redis::RedisResult<()> {
+    let patterns: Vec<_> = namespaces.iter().map(|namespace| core.channels.pattern(namespace)).collect();
+    sink.psubscribe(&patterns).await?;
+    let channels: Vec<_> = namespaces.iter().flat_map(|namespace| core.channels.exact(namespace)).collect();
+    sink.subscribe(&channels).await
+}
+
+async fn unsubscribe(core: &Core, sink: &mut PubSubSink) -> redis::RedisResult<()> {
+    for namespaces in core.status.namespaces().chunks(CHUNK) {
+        let channels: Vec<_> = namespaces.iter().flat_map(|namespace| core.channels.exact(namespace)).collect();
+        sink.unsubscribe(&channels).await?;
+        let patterns: Vec<_> = namespaces.iter().map(|namespace| core.channels.pattern(namespace)).collect();
+        sink.punsubscribe(&patterns).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! Requests between members: what travels on `P-request#N#`.
+//!
+//! A member that subscribes to that channel is counted, and must answer each request that asks for an answer exactly
+//! once: answers don't say who gave them, so one too few is a timeout for the requester and one too many an incomplete result.
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Value, value::RawValue};
+use trunkline_hub::{Encoded, RoomName, Targets};
+
+use crate::{
+    broadcast::{Broadcast, for_each_field, read_broadcast},
+    transcode::{DecodeError, Reader, Token, event_to_msgpack, to_json, write},
+};
+
+pub(crate) const SOCKETS: u64 = 0;
+pub(crate) const ALL_ROOMS: u64 = 1;
+pub(crate) const REMOTE_JOIN: u64 = 2;
+pub(crate) const REMOTE_LEAVE: u64 = 3;
+pub(crate) const REMOTE_DISCONNECT: u64 = 4;
+pub(crate) const REMOTE_FETCH: u64 = 5;
+pub(crate) const SERVER_SIDE_EMIT: u64 = 6;
+pub(crate) const BROADCAST: u64 = 7;
+pub(crate) const BROADCAST_CLIENT_COUNT: u64 = 8;
+
+/// A request of another member.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Request {
+    /// Who asks. Emitters and old servers don't say.
+    pub uid: Option<String>,
+    /// To be repeated in the answer, as it is. Absent when no answer is wanted.
+    pub id: Option<RequestId>,
+    pub what: What,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum What {
+    /// Name the sockets in these rooms.
+    Sockets(Targets),
+    /// Name all rooms.
+    Rooms,
+    Join(Targets, Vec<RoomName>),
+    Leave(Targets, Vec<RoomName>),
+    /// Disconnect; with `true` close the connection too.
+    Disconnect(Targets, bool),
+    /// The older forms of the last three, for one socket: only the node that has it answers.
+    ToSocket(String, ToSocket),
+    /// Describe these sockets.
+    Fetch(Targets),
+    /// An event between servers. There is nobody to hand it to, but it may want an answer.
+    ServerSideEmit,
+    /// Send an event to sockets and collect their acks.
+    Broadcast(Box<Broadcast>),
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum ToSocket {
+    Join(RoomName),
+    Leave(RoomName),
+    Disconnect(bool),
+}
+
+/// A requester's name for its request: text or a number, never looked into.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct RequestId(Value);
+
+pub(crate) fn decode(payload: &[u8]) -> Result<Request, DecodeError> {
+    if payload.first() == Some(&b'{') {
+        return decode_json(std::str::from_utf8(payload).map_err(|_| DecodeError::Json)?);
+    }
+    let mut reader = Reader::new(payload);
+    reader.value()?;
+    reader.end()?;
+    let mut fields = Fields::default();
+    for_each_field(payload, "a map", |key, value| {
+        match key {
+            b"type" => fields.kind = Some(value),
+            b"packet" => fields.packet = Some(value),
+            b"opts" => fields.options = Some(value),
+            b"uid" => fields.uid = Some(value),
+            b"requestId" => fields.id = Some(value),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if fields.kind()? == Some(Token::Unsigned(BROADCAST)) {
+        return fields.broadcast();
+    }
+    decode_json(&to_json(payload)?.text)
+}
+
+/// The fields of a request in msgpack, each still encoded.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<&'a [u8]>,
+    packet: Option<&'a [u8]>,
+    options: Option<&'a [u8]>,
+    uid: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+}
+
+impl Fields<'_> {
+    fn kind(&self) -> Result<Option<Token<'_>>, DecodeError> {
+        self.kind.map(|kind| Reader::new(kind).token()).transpose()
+    }
+
+    fn broadcast(&self) -> Result<Request, DecodeError> {
+        let packet = self.packet.ok_or(DecodeError::Field("packet"))?;
+        let options = self.options.ok_or(DecodeError::Field("opts"))?;
+        let uid = match self.uid.map(|uid| Reader::new(uid).text()).transpose()?.flatten() {
+            Some(uid) => Some(String::from_utf8_lossy(uid).into_owned()),
+            None => None,
+        };
+        let id = self.id.map(to_json).transpose()?.and_then(|id| request_id(serde_json::from_str(&id.text).ok()?));
+        Ok(Request { uid, id, what: What::Broadcast(Box::new(read_broadcast(packet, options)?)) })
+    }
+}
+
+/// The part of a request that says what the rest is.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    uid: Value,
+    #[serde(rename = "type")]
+    kind: u64,
+    #[serde(default, rename = "requestId")]
+    id: Value,
+    /// Socket.IO 2 writes this in lower case, and has other numbers for its requests.
+    #[serde(default, rename = "requestid")]
+    legacy: Value,
+}
+
+fn decode_json(text: &str) -> Result<Request, DecodeError> {
+    let head: Head = serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => DecodeError::Field("type"),
+        _ => DecodeError::Json,
+    })?;
+    if !head.legacy.is_null() {
+        return Err(DecodeError::Legacy);
+    }
+    let what = match head.kind {
+        SOCKETS => {
+            let Rooms { rooms } = body(text, "rooms")?;
+            What::Sockets(Targets { rooms: rooms.unwrap_or_default().0, except: Vec::new() })
+        }
+        ALL_ROOMS => What::Rooms,
+        REMOTE_JOIN => what(text, What::Join, ToSocket::Join)?,
+        REMOTE_LEAVE => what(text, What::Leave, ToSocket::Leave)?,
+        REMOTE_DISCONNECT => disconnect(text)?,
+        REMOTE_FETCH => {
+            let With { options } = body(text, "opts")?;
+            What::Fetch(options.into())
+        }
+        SERVER_SIDE_EMIT => What::ServerSideEmit,
+        BROADCAST => broadcast(text)?,
+        other => return Err(DecodeError::RequestType(other)),
+    };
+    Ok(Request { uid: head.uid.as_str().map(str::to_owned), id: request_id(head.id), what })
+}
+
+fn body<'a, T: Deserialize<'a>>(text: &'a str, field: &'static str) -> Result<T, DecodeError> {
+    serde_json::from_str(text).map_err(|_| DecodeError::Field(field))
+}
+
+/// A join or leave, in its newer or its older form.
+fn what(
+    text: &str,
+    many: impl FnOnce(Targets, Vec<RoomName>) -> What,
+    one: impl FnOnce(RoomName) -> ToSocket,
+) -> Result<What, DecodeError> {
+    #[derive(Deserialize)]
+    struct Body {
+        opts: Option<Options>,
+        rooms: Option<Names>,
+        sid: Option<String>,
+        room: Option<Name>,
+    }
+    match body(text, "opts and rooms")? {
+        Body { opts: Some(options), rooms: Some(rooms), .. } => Ok(many(options.into(), rooms.0)),
+        Body { opts: None, sid: Some(sid), room: Some(room), .. } => Ok(What::ToSocket(sid, one(room.0))),
+        _ => Err(DecodeError::Field("opts and rooms")),
+    }
+}
+
+fn disconnect(text: &str) -> Result<What, DecodeError> {
+    #[derive(Deserialize)]
+    struct Body {
+        opts: Option<Options>,
+        sid: Option<String>,
+        #[serde(default)]
+        close: Option<bool>,
+    }
+    let Body { opts, sid, close } = body(text, "opts")?;
+    let close = close.unwrap_or(false);
+    match (opts, sid) {
+        (Some(options), _) => Ok(What::Disconnect(options.into(), close)),
+        (None, Some(sid)) => Ok(What::ToSocket(sid, ToSocket::Disconnect(close))),
+        (None, None) => Err(DecodeError::Field("opts")),
+    }
+}
+
+/// Servers with a JSON parser of their own write even this one as text.
+///
+/// The packet goes through msgpack and back, so that there is one place which says what a good packet is.
+fn broadcast(text: &str) -> Result<What, DecodeError> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        packet: Packet<'a>,
+        #[serde(borrow)]
+        opts: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Packet<'a> {
+        #[serde(rename = "type")]
+        kind: u64,
+        #[serde(borrow)]
+        data: &'a RawValue,
+        nsp: Option<String>,
+    }
+    let Body { packet, opts } = body(text, "packet and opts")?;
+    let mut encoded = Vec::new();
+    write::map(&mut encoded, if packet.nsp.is_some() { 3 } else { 2 });
+    write::text(&mut encoded, "type");
+    write::unsigned(&mut encoded, packet.kind);
+    if let Some(namespace) = &packet.nsp {
+        write::text(&mut encoded, "nsp");
+        write::text(&mut encoded, namespace);
+    }
+    write::text(&mut encoded, "data");
+    let event = Encoded::new(packet.data.get().to_owned(), Vec::new());
+    event_to_msgpack(&event, &mut encoded).map_err(|_| DecodeError::NotAnEvent)?;
+    let options = crate::transcode::json_to_msgpack(opts.get()).map_err(|_| DecodeError::Field("opts"))?;
+    Ok(What::Broadcast(Box::new(read_broadcast(&encoded, &options)?)))
+}
+
+/// `null` is no id, and neither is anything that JavaScript would not have chosen.
+pub(crate) fn request_id(id: Value) -> Option<RequestId> {
+    (id.is_string() || id.is_number()).then_some(RequestId(id))
+}
+
+#[derive(Deserialize)]
+struct Rooms {
+    rooms: Option<Names>,
+}
+
+#[derive(Deserialize)]
+struct With {
+    #[serde(rename = "opts")]
+    options: Options,
+}
+
+#[derive(Default, Deserialize)]
+struct Options {
+    rooms: Option<Names>,
+    except: Option<Names>,
+}
+
+impl From<Options> for Targets {
+    fn from(options: Options) -> Self {
+        Self { rooms: options.rooms.unwrap_or_default().0, except: options.except.unwrap_or_default().0 }
+    }
+}
+
+#[derive(Default)]
+struct Names(Vec<RoomName>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<Name>::deserialize(deserializer)?;
+        Ok(Self(names.into_iter().map(|name| name.0).collect()))
+    }
+}
+
+struct Name(RoomName);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(name) => Ok(Self(name.into())),
+            Value::Number(number) => Ok(Self(number.to_string().into())),
+            _ => Err(D::Error::custom("a room's name is text or a number")),
+        }
+    }
+}
+
+/// A request of ours. Keys that don't apply are left out: to Node, `null` is something.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outgoing<'a> {
+    uid: &'a str,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: u64,
+    #[serde(rename = "opts", skip_serializing_if = "Option::is_none")]
+    targets: Option<Selection<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rooms: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    close: Option<bool>,
+}
+
+/// Whom a request is about: what broadcasts call options, without flags.
+#[derive(Debug, Serialize)]
+struct Selection<'a> {
+    rooms: Vec<&'a str>,
+    except: Vec<&'a str>,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(uid: &'a str, kind: u64) -> Self {
+        Self { uid, id: None, kind, targets: None, rooms: None, close: None }
+    }
+
+    fn about(self, targets: &'a Targets) -> Self {
+        Self { targets: Some(Selection { rooms: names(&targets.rooms), except: names(&targets.except) }), ..self }
+    }
+
+    pub(crate) fn join(uid: &'a str, targets: &'a Targets, rooms: &'a [RoomName]) -> Self {
+        Self { rooms: Some(names(rooms)), ..Self::new(uid, REMOTE_JOIN).about(targets) }
+    }
+
+    pub(crate) fn leave(uid: &'a str, targets: &'a Targets, rooms: &'a [RoomName]) -> Self {
+        Self { rooms: Some(names(rooms)), ..Self::new(uid, REMOTE_LEAVE).about(targets) }
+    }
+
+    pub(crate) fn disconnect(uid: &'a str, targets: &'a Targets, close: bool) -> Self {
+        Self { close: Some(close), ..Self::new(uid, REMOTE_DISCONNECT).about(targets) }
+    }
+
+    pub(crate) fn fetch(uid: &'a str, id: &'a str, targets: &'a Targets) -> Self {
+        Self { id: Some(id), ..Self::new(uid, REMOTE_FETCH).about(targets) }
+    }
+
+    pub(crate) fn rooms(uid: &'a str, id: &'a str) -> Self {
+        Self { id: Some(id), ..Self::new(uid, ALL_ROOMS) }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        crate::response::to_bytes(self)
+    }
+}
+
+fn names(rooms: &[RoomName]) -> Vec<&str> {
+    rooms.iter().map(|room| &**room).collect()
+}

@@ -1,0 +1,178 @@
+//! Answers between members: what travels on `P-response#N#` and `P-response#N#U#`.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::{
+    describe::RemoteSocket,
+    limits::ANSWERS,
+    request::{BROADCAST_CLIENT_COUNT, RequestId, SERVER_SIDE_EMIT},
+    transcode::{DecodeError, to_json},
+};
+
+/// An answer of ours, always JSON. Keys that don't apply are left out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Response<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<u64>,
+    #[serde(rename = "requestId")]
+    id: &'a RequestId,
+    #[serde(flatten)]
+    body: Body,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Body {
+    Rooms(Vec<Arc<str>>),
+    ClientCount(usize),
+    #[serde(untagged)]
+    SocketIds {
+        sockets: Vec<String>,
+    },
+    #[serde(untagged)]
+    Sockets {
+        sockets: Vec<RemoteSocket>,
+    },
+    #[serde(untagged)]
+    Nothing {},
+}
+
+impl<'a> Response<'a> {
+    /// To a request for socket ids.
+    pub(crate) fn socket_ids(id: &'a RequestId, sockets: Vec<String>) -> Self {
+        Self { kind: None, id, body: Body::SocketIds { sockets } }
+    }
+
+    /// To a request for all rooms.
+    pub(crate) fn rooms(id: &'a RequestId, rooms: Vec<Arc<str>>) -> Self {
+        Self { kind: None, id, body: Body::Rooms(rooms) }
+    }
+
+    /// To a request for descriptions.
+    pub(crate) fn sockets(id: &'a RequestId, sockets: Vec<RemoteSocket>) -> Self {
+        Self { kind: None, id, body: Body::Sockets { sockets } }
+    }
+
+    /// To the older requests about one socket.
+    pub(crate) fn done(id: &'a RequestId) -> Self {
+        Self { kind: None, id, body: Body::Nothing {} }
+    }
+
+    /// To an event between servers: the same as a listener that answers nothing.
+    pub(crate) fn server_side_emit(id: &'a RequestId) -> Self {
+        Self { kind: Some(SERVER_SIDE_EMIT), id, body: Body::Nothing {} }
+    }
+
+    /// To a broadcast that wants acks: from how many clients they will come.
+    pub(crate) fn client_count(id: &'a RequestId, count: usize) -> Self {
+        Self { kind: Some(BROADCAST_CLIENT_COUNT), id, body: Body::ClientCount(count) }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        to_bytes(self)
+    }
+}
+
+/// JSON of a message of ours.
+pub(crate) fn to_bytes(message: &impl Serialize) -> Bytes {
+    // Strings, numbers and lists under string keys: there is nothing in them that can't be JSON.
+    serde_json::to_vec(message).expect("our own messages serialize").into()
+}
+
+/// What another member answered to a request of ours.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub sockets: Vec<RemoteSocket>,
+    pub rooms: Vec<String>,
+}
+
+/// Requests that this node sent and still awaits. An entry lives as long as its [`Waiting`], so a caller that
+/// gives up leaves nothing behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pending(Arc<Mutex<AHashMap<String, mpsc::Sender<Answer>>>>);
+
+/// The receiving end of one request.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub id: String,
+    answers: mpsc::Receiver<Answer>,
+    pending: Pending,
+}
+
+impl Pending {
+    /// Registers a request. Before it is published: an answer may come at once.
+    pub(crate) fn register(&self) -> Waiting {
+        let id = format!("{:016x}", rand::random::<u64>());
+        let (sender, answers) = mpsc::channel(ANSWERS);
+        self.0.lock().insert(id.clone(), sender);
+        Waiting { id, answers, pending: self.clone() }
+    }
+
+    /// Hands an answer to whoever waits for it. Whether it was one to a request of ours.
+    pub(crate) fn receive(&self, payload: &[u8]) -> Result<bool, DecodeError> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default, rename = "requestId")]
+            id: Value,
+        }
+        let text = text(payload)?;
+        let Head { id } = serde_json::from_str(&text).map_err(|_| DecodeError::Json)?;
+        let Some(waiting) = id.as_str().and_then(|id| self.0.lock().get(id).cloned()) else { return Ok(false) };
+        // Full means more answers than any cluster has members.
+        let _ = waiting.try_send(answer(&text)?);
+        Ok(true)
+    }
+}
+
+impl Waiting {
+    /// The next answer; never returns when there is none.
+    pub(crate) async fn next(&mut self) -> Option<Answer> {
+        self.answers.recv().await
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.pending.0.lock().remove(&self.id);
+    }
+}
+
+/// JSON and msgpack are both allowed for every answer.
+fn text(payload: &[u8]) -> Result<String, DecodeError> {
+    if payload.first() == Some(&b'{') {
+        return String::from_utf8(payload.to_vec()).map_err(|_| DecodeError::Json);
+    }
+    Ok(to_json(payload)?.text.to_string())
+}
+
+/// An answer without a list counts as an answer all the same, since its sender will not send another.
+/// An element that is no socket is left out.
+fn answer(text: &str) -> Result<Answer, DecodeError> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(default)]
+        sockets: Value,
+        #[serde(default)]
+        rooms: Value,
+    }
+    let Body { sockets, rooms } = serde_json::from_str(text).map_err(|_| DecodeError::Json)?;
+    Ok(Answer {
+        sockets: elements(sockets).filter_map(|socket| serde_json::from_value(socket).ok()).collect(),
+        rooms: elements(rooms).filter_map(|room| serde_json::from_value(room).ok()).collect(),
+    })
+}
+
+fn elements(list: Value) -> impl Iterator<Item = Value> {
+    match list {
+        Value::Array(elements) => elements,
+        _ => Vec::new(),
+    }
+    .into_iter()
+}

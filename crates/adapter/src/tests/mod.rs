@@ -1,0 +1,82 @@
+//! What the pure parts promise, checked against captures of real Node servers and against chance.
+
+mod captures;
+mod malformed;
+mod properties;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::Value;
+use trunkline_hub::{CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket};
+
+use crate::{
+    channels::Channels,
+    core::Core,
+    link::{LinkState, Status, queue::Queue},
+    response::Pending,
+};
+
+/// A member with the namespace `/` and without a link: what it publishes stays in its queue.
+fn member() -> Core {
+    let hub = Hub::new();
+    hub.add_namespace("/", Arc::new(Nobody));
+    Core {
+        hub,
+        uid: "me".to_owned(),
+        channels: Channels::new("socket.io", "me"),
+        specific_response_channel: false,
+        requests_timeout: Duration::from_secs(5),
+        embedded: false,
+        queue: Queue::default(),
+        pending: Pending::default(),
+        status: Status::new(LinkState::Connecting),
+        commands: Mutex::new(None),
+    }
+}
+
+/// What the member has published since the last call: channel and text.
+fn published(core: &Core) -> Vec<(String, String)> {
+    let mut published = Vec::new();
+    while let Some(batch) = core.queue.try_batch() {
+        published.extend(
+            batch.into_iter().map(|message| {
+                (message.channel, String::from_utf8(message.payload.to_vec()).expect("answers are text"))
+            }),
+        );
+    }
+    published
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Handler for Nobody {
+    async fn connecting(&self, _: &Socket) -> Result<(), Refusal> {
+        Ok(())
+    }
+    async fn connected(&self, _: &Socket) {}
+    async fn event(&self, _: &Socket, _: Event) {}
+    fn refused(&self, _: &Socket, _: Event) {}
+    fn farewell(&self, _: &Socket, _: CloseReason) -> Option<Encoded> {
+        None
+    }
+    async fn disconnected(&self, _: &Socket, _: CloseReason) {}
+}
+
+/// Equality as JavaScript sees it, where all numbers are doubles.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|((ka, a), (kb, b))| ka == kb && same(a, b))
+        }
+        _ => a == b,
+    }
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+}
