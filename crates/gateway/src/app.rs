@@ -1,0 +1,282 @@
+//! The node: what is built from what, and in which order it goes up and down.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use trunkline_adapter::{Cluster, ClusterOptions};
+use trunkline_hub::{
+    Hub,
+    lanes::socketioxide::{Options, SocketioxideLane},
+};
+use trunkline_store::{LogLimits, NodeIdentity, NodeLoad, Store};
+
+use crate::{
+    accept,
+    auth::Authenticator,
+    config::{Auth, Config, DialectName, Secret},
+    dialects::{Dialect, Gatekeeper, native::Native},
+    domain::{Chain, Domain, PresencePolicy, Speaker},
+    drain, http, metrics,
+};
+
+/// Between heartbeats: three of them fit into a lease.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// How long a starting node waits for Redis before it serves without.
+const FIRST_LINK: Duration = Duration::from_secs(5);
+
+/// How long a request to other nodes of the cluster waits for answers.
+const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) hub: Hub,
+    pub(crate) lane: SocketioxideLane,
+    pub(crate) domain: Arc<Domain>,
+    pub(crate) cluster: Cluster,
+    pub(crate) store: Store,
+    pub(crate) shared: http::Shared,
+    pub(crate) drain_window: Duration,
+    pub(crate) drain_timeout: Duration,
+    /// Stops what accepts.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Stops what renews the lease, last of all.
+    pub(crate) stop_heartbeat: CancellationToken,
+    pub(crate) connections: TaskTracker,
+    pub(crate) tasks: TaskTracker,
+    address: SocketAddr,
+}
+
+impl Node {
+    /// Builds a node and begins to serve. The first line it logs says where.
+    ///
+    /// # Errors
+    /// An address can't be listened on, or a namespace's dialect can't be had.
+    pub async fn start(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        let listener = listen(config.listen).await?;
+        let address = listener.local_addr().context("could not read the address that was bound")?;
+        let internal = match config.internal_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        announce(&config, address, internal.as_ref());
+
+        let hub = Hub::new();
+        let cluster = Cluster::start(
+            hub.clone(),
+            ClusterOptions {
+                redis: config.redis.clone(),
+                prefix: config.channel_prefix.clone(),
+                uid: uid(),
+                requests_timeout: REQUESTS_TIMEOUT,
+                specific_response_channel: false,
+            },
+        );
+        let store = store(&config, &cluster, address).context("could not set up the store")?;
+        let domain = domain(&config, &cluster, &store);
+        let authenticator = Authenticator::new(&config.auth);
+        for speaker in speakers(&config) {
+            let gatekeeper = Gatekeeper::new(authenticator.clone(), Arc::clone(&domain), speaker.dialect);
+            hub.add_namespace(&speaker.namespace, Arc::new(gatekeeper));
+            cluster.serve(&speaker.namespace);
+        }
+        let lane = SocketioxideLane::new(
+            &hub,
+            &Options {
+                ping_interval: config.ping_interval,
+                ping_timeout: config.ping_timeout,
+                max_payload: config.max_payload,
+                polling: config.polling,
+                websocket: config.websocket,
+            },
+        );
+        let shared = http::Shared::new(http::Parts {
+            node_id: config.node_id.clone(),
+            auth_mode: authenticator.mode(),
+            demo_secret: demo_secret(&config),
+            hub: hub.clone(),
+            cluster: cluster.clone(),
+            lane: lane.clone(),
+            metrics,
+        });
+        if !cluster.ready(FIRST_LINK).await {
+            tracing::warn!("Redis is not there yet, serving without the other nodes until it is");
+        }
+        let node = Self {
+            hub,
+            lane,
+            domain,
+            cluster,
+            store,
+            shared,
+            drain_window: config.drain_window,
+            drain_timeout: config.drain_timeout,
+            stop_accepting: CancellationToken::new(),
+            stop_heartbeat: CancellationToken::new(),
+            connections: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            address,
+        };
+        node.heartbeat().await;
+        node.serve(config, listener, internal);
+        Ok(node)
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `signal`, then takes the node down. Whether everything came to its end in time.
+    pub async fn run(self, signal: impl Future<Output = ()>) -> bool {
+        signal.await;
+        drain::drain(self).await
+    }
+
+    fn serve(&self, config: Config, listener: TcpListener, internal: Option<TcpListener>) {
+        let unacknowledged = config.ping_interval + config.ping_timeout;
+        let public = http::public(self.shared.clone(), http::OriginPolicy::new(config.origins), internal.is_none());
+        let listeners = std::iter::once((listener, public))
+            .chain(internal.map(|listener| (listener, http::internal(self.shared.clone()))));
+        for (listener, router) in listeners {
+            let (connections, stop) = (self.connections.clone(), self.stop_accepting.clone());
+            self.tasks.spawn(accept::serve(listener, router, unacknowledged, connections, stop));
+        }
+        let heart = Heart {
+            store: self.store.clone(),
+            domain: Arc::clone(&self.domain),
+            hub: self.hub.clone(),
+            shared: self.shared.clone(),
+        };
+        let stop = self.stop_heartbeat.clone();
+        self.tasks.spawn(async move { heart.beat_until(stop).await });
+    }
+
+    async fn heartbeat(&self) {
+        let (store, domain) = (self.store.clone(), Arc::clone(&self.domain));
+        Heart { store, domain, hub: self.hub.clone(), shared: self.shared.clone() }.beat().await;
+    }
+}
+
+/// Keeps this node alive in the eyes of the others, and looks after those that are not.
+struct Heart {
+    store: Store,
+    domain: Arc<Domain>,
+    hub: Hub,
+    shared: http::Shared,
+}
+
+impl Heart {
+    async fn beat_until(&self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            self.beat().await;
+            self.domain.sweep().await;
+        }
+    }
+
+    async fn beat(&self) {
+        let load = NodeLoad { sockets: self.hub.socket_count() as u64 };
+        let up = match self.store.nodes.heartbeat(load).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the heartbeat did not reach the store");
+                false
+            }
+        };
+        self.shared.set_store_up(up);
+        metrics::heartbeat(up);
+        if let (Ok(nodes), Ok(online)) = (self.store.nodes.alive().await, self.store.presence.count().await) {
+            metrics::cluster(nodes.len(), online);
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+}
+
+fn announce(config: &Config, address: SocketAddr, internal: Option<&TcpListener>) {
+    let internal_address = internal.and_then(|listener| listener.local_addr().ok());
+    tracing::info!(
+        %address,
+        internal_address = internal_address.map(tracing::field::display),
+        node_id = config.node_id,
+        version = crate::VERSION,
+        "listening"
+    );
+    if internal.is_none() && !address.ip().is_loopback() {
+        tracing::warn!("/metrics is on the public listener, set --internal-listen to move it");
+    }
+    if config.auth == Auth::InsecureQuery {
+        tracing::warn!("--auth insecure-query believes whatever user id a client names, use it for development only");
+    }
+    if config.demo_tokens {
+        tracing::warn!("--demo-tokens lets anyone have a token for any user, use it for development only");
+    }
+    if config.redis.is_none() {
+        tracing::info!("no Redis is configured: this node runs by itself and keeps everything in memory");
+    }
+    for setting in &config.without_effect {
+        tracing::warn!(setting, "this setting has no effect in this version");
+    }
+    if !http::are_built() {
+        tracing::warn!("this binary was built without pages: no demo and no client bundle are served");
+    }
+}
+
+fn store(config: &Config, cluster: &Cluster, address: SocketAddr) -> trunkline_store::Result<Store> {
+    let identity = NodeIdentity {
+        id: config.node_id.clone(),
+        epoch: format!("{:016x}", rand::random::<u64>()),
+        advertise: config.advertise.clone().or_else(|| Some(address.to_string())),
+        version: crate::VERSION.to_owned(),
+    };
+    let limits = LogLimits { max_entries: config.log_max_entries, max_age: config.log_max_age };
+    match &config.redis {
+        Some(client) => Store::redis(client.clone(), identity, limits),
+        None => {
+            let cluster = cluster.clone();
+            let publish = move |channel: &[u8], payload: &[u8]| cluster.inject(channel, payload);
+            Ok(Store::memory(identity, Arc::new(publish), limits))
+        }
+    }
+}
+
+fn domain(config: &Config, cluster: &Cluster, store: &Store) -> Arc<Domain> {
+    let presence = PresencePolicy { broadcast: config.presence_broadcast, grace: config.presence_grace };
+    Arc::new(Domain::new(cluster.clone(), store.clone(), speakers(config), presence))
+}
+
+fn speakers(config: &Config) -> Vec<Speaker> {
+    let dialect = |name| -> Arc<dyn Dialect> {
+        match name {
+            DialectName::Native => Arc::new(Native::new(&config.node_id)),
+        }
+    };
+    let speaker =
+        |(namespace, name): &(String, DialectName)| Speaker { namespace: namespace.clone(), dialect: dialect(*name) };
+    config.namespaces.iter().map(speaker).collect()
+}
+
+fn demo_secret(config: &Config) -> Option<Secret> {
+    match &config.auth {
+        Auth::Jwt(jwt) if config.demo_tokens => Some(jwt.secret.clone()),
+        _ => None,
+    }
+}
+
+/// Names this process among the members of the Socket.IO cluster.
+fn uid() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}

@@ -1,0 +1,251 @@
+//! Every setting of `trunkline serve`, in one table: flag, environment variables, TOML key, default and help
+//! all come from here.
+
+/// One setting. Its flag is `--name`, its TOML key the name with `_`.
+#[derive(Debug)]
+pub struct Setting {
+    /// The name, with `-`.
+    pub name: &'static str,
+    /// What stands for its value in `--help`.
+    pub value: &'static str,
+    /// Other environment variables that are understood besides `TRUNKLINE_<NAME>`, in order of precedence.
+    pub aliases: &'static [&'static str],
+    /// What holds when nobody says anything.
+    pub default: Option<&'static str>,
+    /// One line.
+    pub help: &'static str,
+    /// Whether this version does something with it beyond checking it.
+    pub effective: bool,
+    /// Whether its value must not be shown.
+    pub secret: bool,
+}
+
+const PLAIN: Setting =
+    Setting { name: "", value: "", aliases: &[], default: None, help: "", effective: true, secret: false };
+
+/// All of them, in the order of `--help`.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        value: "ADDRESS",
+        aliases: &["PORT", "SOCKET_PORT"],
+        default: Some("0.0.0.0:3000"),
+        help: "Where clients connect; a port alone listens on all addresses, port 0 picks one and the first log line says which",
+        ..PLAIN
+    },
+    Setting {
+        name: "redis-url",
+        value: "URL",
+        aliases: &["REDIS_URL"],
+        help: "redis:// or rediss://; without it one node runs by itself, in memory",
+        secret: true,
+        ..PLAIN
+    },
+    Setting {
+        name: "internal-listen",
+        value: "ADDRESS",
+        help: "Port for /metrics and node-to-node traffic; without it they are on the public listener",
+        ..PLAIN
+    },
+    Setting { name: "node-id", value: "NAME", help: "This node's name; default: host name and a random part", ..PLAIN },
+    Setting { name: "advertise", value: "HOST:PORT", help: "Where other nodes reach this one", ..PLAIN },
+    Setting {
+        name: "auth",
+        value: "MODE",
+        default: Some("jwt"),
+        help: "jwt, session, hook or insecure-query (development: query.userId is believed)",
+        ..PLAIN
+    },
+    Setting {
+        name: "jwt-secret",
+        value: "SECRET",
+        aliases: &["JWT_SECRET"],
+        help: "Key of HS256, HS384 and HS512 tokens",
+        secret: true,
+        ..PLAIN
+    },
+    Setting {
+        name: "jwt-public-key",
+        value: "PEM|PATH",
+        help: "Key of RS, ES and EdDSA tokens: the PEM text or a path to it",
+        effective: false,
+        ..PLAIN
+    },
+    Setting { name: "jwks-url", value: "URL", help: "Where to fetch keys from", effective: false, ..PLAIN },
+    Setting { name: "jwt-issuer", value: "ISS", help: "Accept tokens of this issuer only", ..PLAIN },
+    Setting { name: "jwt-audience", value: "AUD", help: "Accept tokens for this audience only", ..PLAIN },
+    Setting {
+        name: "jwt-leeway",
+        value: "DURATION",
+        default: Some("2s"),
+        help: "How far clocks may differ when a token's times are checked",
+        ..PLAIN
+    },
+    Setting {
+        name: "namespaces",
+        value: "LIST",
+        default: Some("/=native"),
+        help: "Which dialect each namespace speaks: /=native,/chat=native",
+        ..PLAIN
+    },
+    Setting {
+        name: "cors-origins",
+        value: "LIST",
+        aliases: &["SOCKET_CORS_ORIGIN", "CLIENT_URL"],
+        help: "Origins that browsers may connect from, or *; checked on WebSocket upgrades too. Without it: the same origin",
+        ..PLAIN
+    },
+    Setting {
+        name: "api-key",
+        value: "KEY",
+        help: "For the HTTP interface for back ends",
+        effective: false,
+        secret: true,
+        ..PLAIN
+    },
+    Setting { name: "adapter", value: "MODE", default: Some("classic"), help: "classic or sharded", ..PLAIN },
+    Setting {
+        name: "channel-prefix",
+        value: "PREFIX",
+        default: Some("socket.io"),
+        help: "First part of the adapter's channels, as `key` of Node's adapter",
+        ..PLAIN
+    },
+    Setting {
+        name: "rate-limit",
+        value: "RATE/BURST",
+        default: Some("200/4000"),
+        help: "Events a second per socket, or off",
+        effective: false,
+        ..PLAIN
+    },
+    Setting { name: "ping-interval", value: "MS", default: Some("25000"), help: "Milliseconds between pings", ..PLAIN },
+    Setting {
+        name: "ping-timeout",
+        value: "MS",
+        default: Some("20000"),
+        help: "Milliseconds a client has to answer a ping",
+        ..PLAIN
+    },
+    Setting {
+        name: "transports",
+        value: "LIST",
+        default: Some("polling,websocket"),
+        help: "polling, websocket or both",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-payload",
+        value: "BYTES",
+        default: Some("1000000"),
+        help: "Size of one message, announced to clients, the same on all transports",
+        ..PLAIN
+    },
+    Setting {
+        name: "presence-broadcast",
+        value: "MODE",
+        default: Some("all"),
+        help: "Who hears of users going online and offline: all, watch or off",
+        ..PLAIN
+    },
+    Setting {
+        name: "presence-broadcast-max",
+        value: "USERS",
+        default: Some("1000"),
+        help: "Online users up to which everybody hears of it",
+        ..PLAIN
+    },
+    Setting {
+        name: "presence-grace",
+        value: "DURATION",
+        default: Some("5s"),
+        help: "How long a user who lost the last connection still counts as online",
+        ..PLAIN
+    },
+    Setting {
+        name: "log-max-entries",
+        value: "COUNT",
+        default: Some("10000"),
+        help: "Messages kept per conversation",
+        ..PLAIN
+    },
+    Setting {
+        name: "log-max-age",
+        value: "DURATION",
+        default: Some("30d"),
+        help: "How long messages are kept",
+        ..PLAIN
+    },
+    Setting {
+        name: "drain-window",
+        value: "DURATION",
+        default: Some("8s"),
+        help: "Time over which clients are closed at shutdown",
+        ..PLAIN
+    },
+    Setting {
+        name: "drain-timeout",
+        value: "DURATION",
+        default: Some("10s"),
+        help: "When shutdown ends whatever is left",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-lane",
+        value: "on|off",
+        default: Some("on"),
+        help: "Whether plain WebSocket connections take the lane of their own",
+        effective: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "flush-delay",
+        value: "MS",
+        default: Some("0"),
+        help: "Milliseconds to gather packets before they are written",
+        effective: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "recovery-window",
+        value: "DURATION",
+        default: Some("120s"),
+        help: "How long a lost connection can be recovered",
+        effective: false,
+        ..PLAIN
+    },
+    Setting { name: "log-format", value: "FORMAT", default: Some("pretty"), help: "pretty or json", ..PLAIN },
+    Setting {
+        name: "log-level",
+        value: "FILTER",
+        aliases: &["RUST_LOG", "LOG_LEVEL"],
+        default: Some("info"),
+        help: "error, warn, info, debug, trace, or a filter such as info,trunkline_adapter=debug",
+        ..PLAIN
+    },
+    Setting {
+        name: "demo-tokens",
+        value: "on|off",
+        default: Some("off"),
+        help: "Development: the demo page may mint tokens for any user by itself",
+        ..PLAIN
+    },
+    Setting { name: "config", value: "PATH", help: "TOML file; keys are the flags' names with _", ..PLAIN },
+];
+
+impl Setting {
+    /// `TRUNKLINE_REDIS_URL` of `redis-url`.
+    pub fn variable(&self) -> String {
+        format!("TRUNKLINE_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// `redis_url` of `redis-url`.
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// The setting with this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+}

@@ -1,0 +1,130 @@
+//! Dialects: one file each turns events into commands of the domain, and effects into events.
+//!
+//! [`Gatekeeper`] is what the hub calls for every namespace: it lets clients in and hands their events to the
+//! namespace's dialect.
+
+pub mod native;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tracing::Instrument;
+use trunkline_adapter::Fill;
+use trunkline_hub::{CloseReason, Encoded, Event, Handler, Refusal, Socket};
+use trunkline_protocol::{ids, native::Message};
+
+use crate::{
+    auth::Authenticator,
+    domain::{Domain, Effect, Session},
+};
+
+/// One way of naming what happens.
+#[async_trait]
+pub trait Dialect: Send + Sync + 'static {
+    /// A socket is in: greet it.
+    fn greet(&self, socket: &Socket);
+
+    /// A socket sent an event.
+    async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event);
+
+    /// A socket sent faster than it is served: this event is not handled.
+    fn refused(&self, socket: &Socket, event: Event);
+
+    /// The last word to a socket that is closed for `reason`.
+    fn farewell(&self, reason: CloseReason) -> Option<Encoded>;
+
+    /// An effect as this dialect's event; `None` when it has no word for it.
+    fn words(&self, effect: Effect<'_>) -> Option<Encoded>;
+
+    /// A new message as this dialect's event, less what only the store knows.
+    fn message(&self, message: &Message) -> Option<MessageWords>;
+}
+
+/// An event around a message, see [`Dialect::message`].
+#[derive(Debug)]
+pub struct MessageWords {
+    /// The event's name.
+    pub event: &'static str,
+    /// Its payload, a JSON object.
+    pub payload: String,
+    /// The fields that the store adds to the payload.
+    pub filled: &'static [(&'static str, Fill)],
+}
+
+/// Lets clients into one namespace, and speaks its dialect with them.
+pub struct Gatekeeper {
+    authenticator: Authenticator,
+    domain: Arc<Domain>,
+    dialect: Arc<dyn Dialect>,
+}
+
+impl Gatekeeper {
+    /// For one namespace.
+    pub fn new(authenticator: Authenticator, domain: Arc<Domain>, dialect: Arc<dyn Dialect>) -> Self {
+        Self { authenticator, domain, dialect }
+    }
+}
+
+impl std::fmt::Debug for Gatekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatekeeper").finish_non_exhaustive()
+    }
+}
+
+/// The span that every line about a socket is in.
+fn span(socket: &Socket) -> tracing::Span {
+    tracing::info_span!(
+        "socket",
+        id = %socket.id(),
+        user = socket.user().map(|user| &**user),
+        namespace = socket.namespace().name(),
+    )
+}
+
+#[async_trait]
+impl Handler for Gatekeeper {
+    async fn connecting(&self, socket: &Socket) -> Result<(), Refusal> {
+        let identity = self.authenticator.authenticate(socket.handshake()).inspect_err(|error| {
+            let address = socket.handshake().address.map(tracing::field::display);
+            tracing::info!(socket = %socket.id(), address, reason = %error, "refused");
+        })?;
+        socket.set_user(identity.user.as_str());
+        socket.join(ids::user_room(&identity.user));
+        socket.set_state(Session::new(identity));
+        Ok(())
+    }
+
+    async fn connected(&self, socket: &Socket) {
+        async {
+            let address = socket.handshake().address.map(tracing::field::display);
+            tracing::info!(address, transport = socket.transport(), "connected");
+            self.dialect.greet(socket);
+            self.domain.arrive(socket).await;
+        }
+        .instrument(span(socket))
+        .await;
+    }
+
+    async fn event(&self, socket: &Socket, event: Event) {
+        let span = span(socket);
+        self.dialect.event(&self.domain, socket, event).instrument(span).await;
+    }
+
+    fn refused(&self, socket: &Socket, event: Event) {
+        self.dialect.refused(socket, event);
+    }
+
+    fn farewell(&self, _: &Socket, reason: CloseReason) -> Option<Encoded> {
+        self.dialect.farewell(reason)
+    }
+
+    async fn disconnected(&self, socket: &Socket, reason: CloseReason) {
+        async {
+            tracing::info!(reason = reason.code(), "disconnected");
+            self.domain.leave_all_conversations(socket).await;
+            self.domain.depart(socket);
+        }
+        .instrument(span(socket))
+        .await;
+    }
+}

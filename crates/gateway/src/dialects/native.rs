@@ -1,0 +1,236 @@
+//! The `native` dialect: `noun:verb`. Every event with an ack answers `{success: true, …}` or
+//! `{success: false, error, message, retryable}`; without one a failure arrives as `error`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+use trunkline_adapter::Fill;
+use trunkline_hub::{CloseReason, Encoded, Event, Socket};
+use trunkline_protocol::{
+    Ack, Code, Failure,
+    native::{self, Message, event as name},
+};
+
+use super::{Dialect, MessageWords};
+use crate::{
+    domain::{Domain, Effect, Session},
+    time::{iso, now_ms, since_epoch_ms},
+};
+
+/// The dialect.
+#[derive(Debug)]
+pub struct Native {
+    node_id: String,
+}
+
+impl Native {
+    /// On this node.
+    pub fn new(node_id: &str) -> Self {
+        Self { node_id: node_id.to_owned() }
+    }
+}
+
+#[async_trait]
+impl Dialect for Native {
+    fn greet(&self, socket: &Socket) {
+        let Some(session) = Session::of(socket) else { return };
+        let connected = native::Connected {
+            user_id: &session.identity.user,
+            socket_id: socket.id(),
+            node_id: &self.node_id,
+            server_time: iso(now_ms()),
+            expires_at: session.identity.expires_at.map(|at| iso(since_epoch_ms(at))),
+        };
+        socket.emit(Encoded::event(name::CONNECTED, &connected));
+    }
+
+    async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event) {
+        match handle(domain, socket, &event).await {
+            Ok(answer) => {
+                if let Some(ack) = event.ack {
+                    ack.send(socket, &answer);
+                }
+            }
+            Err(failure) => fail(socket, event, failure),
+        }
+    }
+
+    fn refused(&self, socket: &Socket, event: Event) {
+        fail(socket, event, Failure::new(Code::RateLimited, "too many events are waiting, slow down"));
+    }
+
+    fn farewell(&self, reason: CloseReason) -> Option<Encoded> {
+        let message = match reason {
+            CloseReason::Shutdown => "the server is shutting down",
+            CloseReason::SlowConsumer => "this connection reads too slowly",
+            CloseReason::TokenExpired => "the token has expired",
+            CloseReason::RateLimited => "too many events",
+            CloseReason::Revoked => "access was revoked",
+            CloseReason::Forbidden => "access is forbidden",
+            CloseReason::Internal => "internal error",
+            // Node's servers say nothing before a disconnect that a cluster member asked for, nor do we.
+            CloseReason::ServerDisconnect | CloseReason::ServerClose => return None,
+            // The client began it.
+            CloseReason::ClientDisconnect
+            | CloseReason::TransportClose
+            | CloseReason::TransportError
+            | CloseReason::PingTimeout
+            | CloseReason::ParseError => return None,
+        };
+        let retryable = reason.how() == trunkline_hub::Close::Transport;
+        Some(Encoded::event(name::ERROR, &native::ErrorEvent { code: reason.code(), message, event: None, retryable }))
+    }
+
+    fn words(&self, effect: Effect<'_>) -> Option<Encoded> {
+        Some(match effect {
+            Effect::Online { user } => Encoded::event(name::USER_ONLINE, &native::UserOnline { user_id: user }),
+            Effect::Offline { user, last_seen_ms } => {
+                Encoded::event(name::USER_OFFLINE, &native::UserOffline { user_id: user, last_seen: iso(last_seen_ms) })
+            }
+            Effect::UserJoined { user, at_ms } => {
+                Encoded::event(name::USER_JOINED, &native::UserJoined { user_id: user, timestamp: iso(at_ms) })
+            }
+            Effect::MemberJoined { conversation, user, at_ms } => {
+                Encoded::event(name::MEMBER_JOINED, &member_change(conversation, user, at_ms))
+            }
+            Effect::MemberLeft { conversation, user, at_ms } => {
+                Encoded::event(name::MEMBER_LEFT, &member_change(conversation, user, at_ms))
+            }
+            Effect::Typing { conversation, user, started } => Encoded::event(
+                if started { name::TYPING_START } else { name::TYPING_STOP },
+                &native::TypingNotice { user_id: user, conversation_id: conversation },
+            ),
+            Effect::Shutdown { reconnect_after } => Encoded::event(
+                name::SERVER_SHUTDOWN,
+                &native::ServerShutdown {
+                    message: "the server is shutting down, reconnecting will reach another node".to_owned(),
+                    reconnect_after_ms: u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX),
+                },
+            ),
+        })
+    }
+
+    fn message(&self, message: &Message) -> Option<MessageWords> {
+        Some(MessageWords {
+            event: name::MESSAGE_NEW,
+            payload: serde_json::to_string(message).ok()?,
+            filled: &[("id", Fill::MessageId), ("seq", Fill::Seq), ("epoch", Fill::Epoch)],
+        })
+    }
+}
+
+/// Event to command, and its result to an answer.
+async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<Encoded, Failure> {
+    match event.name.as_str() {
+        name::CONVERSATION_JOIN => domain.join(socket, &payload(event)?).await.map(answer),
+        name::CONVERSATION_LEAVE => {
+            let native::ConversationRef { conversation_id } = payload(event)?;
+            domain.leave_conversation(socket, &conversation_id).await.map(answer)
+        }
+        name::CONVERSATION_MEMBERS => {
+            let native::ConversationRef { conversation_id } = payload(event)?;
+            domain.members(socket, &conversation_id).await.map(answer)
+        }
+        name::MESSAGE_SEND => {
+            let native::Send { conversation_id, content, client_message_id } = payload(event)?;
+            domain.send(socket, &conversation_id, content, client_message_id).await.map(answer)
+        }
+        name::PRIVATE_MESSAGE => {
+            let native::SendPrivate { recipient_user_id, content, client_message_id } = payload(event)?;
+            domain.send_private(socket, &recipient_user_id, content, client_message_id).await.map(answer)
+        }
+        name::MESSAGE_HISTORY => domain.history(socket, &payload(event)?).await.map(answer),
+        name::TYPING_START | name::TYPING_STOP => {
+            let native::Typing { conversation_id, recipient_user_id } = payload(event)?;
+            let started = event.name == name::TYPING_START;
+            domain.typing(socket, conversation_id.as_deref(), recipient_user_id.as_deref(), started)?;
+            Ok(answer(Nothing {}))
+        }
+        name::GET_ONLINE_COUNT => domain.online_count().await.map(answer),
+        name::PRESENCE_GET => {
+            let native::PresenceGet { user_ids } = payload(event)?;
+            domain.presence_of(&user_ids).await.map(answer)
+        }
+        name::PRESENCE_LIST => domain.online_users(&optional_payload(event)?.unwrap_or_default()).await.map(answer),
+        unknown => Err(Failure::new(Code::NotFound, format!("there is no event `{unknown:.100}`"))),
+    }
+}
+
+/// An ack that adds nothing.
+#[derive(Serialize)]
+struct Nothing {}
+
+fn answer<T: Serialize>(value: T) -> Encoded {
+    Encoded::ack(&Ack::from(Ok(value)))
+}
+
+/// The event's first argument, which must be there.
+fn payload<T: DeserializeOwned>(event: &Event) -> Result<T, Failure> {
+    optional_payload(event)?.ok_or_else(|| Failure::invalid(format!("{} needs a payload", event.name)))
+}
+
+fn optional_payload<T: DeserializeOwned>(event: &Event) -> Result<Option<T>, Failure> {
+    event.args.payload().map_err(|error| Failure::invalid(format!("{}: {}", event.name, reason(&error))))
+}
+
+/// What is wrong, without serde's position in a text that the client never saw.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
+}
+
+/// A failure reaches the client by the ack, or else as `error`.
+fn fail(socket: &Socket, event: Event, failure: Failure) {
+    tracing::debug!(event = %event.name, code = failure.code.as_str(), message = %failure.message, "refused an event");
+    match event.ack {
+        Some(ack) => ack.send(socket, &Encoded::ack(&Ack::<()>::from(Err(failure)))),
+        None => socket.emit(Encoded::event(
+            name::ERROR,
+            &native::ErrorEvent {
+                code: failure.code.as_str(),
+                message: &failure.message,
+                event: Some(&event.name),
+                retryable: failure.code.retryable(),
+            },
+        )),
+    }
+}
+
+fn member_change<'a>(conversation: &'a str, user: &'a str, at_ms: i64) -> native::MemberChange<'a> {
+    native::MemberChange { conversation_id: conversation, user_id: user, timestamp: iso(at_ms) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use trunkline_protocol::native::Join;
+
+    use super::*;
+
+    fn event(args: &str) -> Event {
+        let args = Encoded::new(args.to_owned(), vec![]);
+        Event { name: args.event_name().unwrap().into_owned(), args, ack: None }
+    }
+
+    #[test]
+    fn a_wrong_payload_is_explained_without_positions() {
+        let failure = payload::<Join>(&event(r#"["conversation:join",{"limit":5}]"#)).unwrap_err();
+        assert_eq!(failure.message, "conversation:join: missing field `conversationId`");
+        assert_eq!(failure.code, Code::Invalid);
+        let failure = payload::<Join>(&event(r#"["conversation:join"]"#)).unwrap_err();
+        assert_eq!(failure.message, "conversation:join needs a payload");
+    }
+
+    #[test]
+    fn only_closings_by_the_server_have_a_last_word() {
+        let native = Native::new("n");
+        let word = native.farewell(CloseReason::SlowConsumer).unwrap();
+        let payload: serde_json::Value = word.payload().unwrap().unwrap();
+        assert_eq!(payload["code"], json!("slow_consumer"));
+        assert_eq!(payload["retryable"], json!(true));
+        let revoked: serde_json::Value = native.farewell(CloseReason::Revoked).unwrap().payload().unwrap().unwrap();
+        assert_eq!(revoked["retryable"], json!(false));
+        assert!(native.farewell(CloseReason::TransportClose).is_none());
+    }
+}

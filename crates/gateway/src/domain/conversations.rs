@@ -1,0 +1,140 @@
+//! Conversations: who is in them, and what was said before.
+
+use std::sync::Arc;
+
+use trunkline_hub::Socket;
+use trunkline_protocol::{Failure, limits, native};
+use trunkline_store::{Member, ReadRange};
+
+use super::{Domain, Effect, Session, may_enter, messages, others_in, session::store_id, store_failure};
+use crate::time::now_ms;
+
+impl Domain {
+    /// Puts `socket` into a conversation and answers its latest messages, or those after a position.
+    ///
+    /// # Errors
+    /// `forbidden`, `invalid`, or `unavailable`: then the socket is not in it.
+    pub async fn join(&self, socket: &Socket, ask: &native::Join) -> Result<native::Joined, Failure> {
+        let conversation = ask.conversation_id.as_str();
+        let user = self.user(socket)?;
+        may_enter(socket, user, conversation)?;
+        // In the room before the log is read: what is sent in between comes live, and perhaps twice, but never not at all.
+        let fresh = socket.join(conversation);
+        let joined = self.join_in_store(socket, user, ask).await;
+        match &joined {
+            Ok(_) if fresh => {
+                let effect = Effect::MemberJoined { conversation, user, at_ms: now_ms() };
+                self.announce(effect, &others_in(conversation, socket), false);
+            }
+            Err(_) if fresh => drop(socket.leave(conversation)),
+            _ => {}
+        }
+        joined
+    }
+
+    async fn join_in_store(&self, socket: &Socket, user: &str, ask: &native::Join) -> Result<native::Joined, Failure> {
+        let conversation = ask.conversation_id.as_str();
+        let (id, after) = (store_id(socket), ask.after.as_ref().map(|after| after.seq));
+        let (members, page) = tokio::try_join!(
+            self.store.presence.join(conversation, user, &id),
+            self.store.log.read(conversation, range(after, None, ask.limit)),
+        )
+        .map_err(|error| store_failure(&error))?;
+        // A position in another log says nothing about this one.
+        let same_log = ask.after.as_ref().is_none_or(|after| after.epoch == page.epoch);
+        let page = if same_log {
+            page
+        } else {
+            let latest = self.store.log.read(conversation, range(None, None, ask.limit)).await;
+            latest.map(|page| trunkline_store::LogPage { complete: false, ..page }).map_err(|e| store_failure(&e))?
+        };
+        Ok(native::Joined {
+            conversation_id: conversation.to_owned(),
+            messages: messages::from_entries(conversation, page.entries, &page.epoch),
+            epoch: page.epoch,
+            seq: page.seq,
+            complete: page.complete,
+            members: members.into_iter().map(member).collect(),
+        })
+    }
+
+    /// Takes `socket` out of a conversation. Leaving one that it isn't in changes nothing.
+    ///
+    /// # Errors
+    /// `invalid`.
+    pub async fn leave_conversation(
+        self: &Arc<Self>,
+        socket: &Socket,
+        conversation: &str,
+    ) -> Result<native::Left, Failure> {
+        let user = self.user(socket)?;
+        may_enter(socket, user, conversation)?;
+        if socket.leave(conversation) {
+            self.left(socket, user, conversation);
+            // Members are told by the event already; the list in the store may follow when the store is back.
+            if let Err(error) = self.store.presence.leave(conversation, &store_id(socket)).await {
+                let _ = store_failure(&error);
+            }
+        }
+        Ok(native::Left { conversation_id: conversation.to_owned() })
+    }
+
+    /// The socket is gone: so it is from its conversations.
+    pub async fn leave_all_conversations(&self, socket: &Socket) {
+        self.stop_typing(socket);
+        let Some(session) = Session::of(socket) else { return };
+        let own = [socket.id().room(), super::user_room(&session.identity.user)];
+        for room in socket.rooms().into_iter().filter(|room| !own.contains(room)) {
+            self.left(socket, &session.identity.user, &room);
+            let _ = self.store.presence.leave(&room, &store_id(socket)).await;
+        }
+    }
+
+    fn left(&self, socket: &Socket, user: &str, conversation: &str) {
+        let effect = Effect::MemberLeft { conversation, user, at_ms: now_ms() };
+        self.announce(effect, &others_in(conversation, socket), false);
+    }
+
+    /// Who is in a conversation, on all nodes.
+    ///
+    /// # Errors
+    /// `forbidden`, `invalid`, or `unavailable`.
+    pub async fn members(&self, socket: &Socket, conversation: &str) -> Result<native::Members, Failure> {
+        may_enter(socket, self.user(socket)?, conversation)?;
+        let members = self.store.presence.members(conversation).await.map_err(|error| store_failure(&error))?;
+        Ok(native::Members { members: members.into_iter().map(member).collect() })
+    }
+
+    /// A page of what was said.
+    ///
+    /// # Errors
+    /// `forbidden`, `invalid`, or `unavailable`.
+    pub async fn history(&self, socket: &Socket, ask: &native::History) -> Result<native::HistoryPage, Failure> {
+        let conversation = ask.conversation_id.as_str();
+        may_enter(socket, self.user(socket)?, conversation)?;
+        let page = self.store.log.read(conversation, range(ask.after, ask.before, ask.limit)).await;
+        let page = page.map_err(|error| store_failure(&error))?;
+        Ok(native::HistoryPage {
+            messages: messages::from_entries(conversation, page.entries, &page.epoch),
+            epoch: page.epoch,
+            seq: page.seq,
+            complete: page.complete,
+        })
+    }
+
+    /// Who is behind a socket.
+    pub(super) fn user<'a>(&self, socket: &'a Socket) -> Result<&'a str, Failure> {
+        let session = Session::of(socket);
+        session
+            .map(|session| session.identity.user.as_str())
+            .ok_or_else(|| Failure::new(trunkline_protocol::Code::Unauthenticated, "this connection is nobody's"))
+    }
+}
+
+fn range(after: Option<u64>, before: Option<u64>, limit: Option<usize>) -> ReadRange {
+    ReadRange { after, before, limit: limit.unwrap_or(limits::PAGE).clamp(1, limits::PAGE_MAX) }
+}
+
+fn member(member: Member) -> native::Member {
+    native::Member { user_id: member.user_id, sockets: member.sockets }
+}

@@ -1,0 +1,188 @@
+//! Messages: checked, stored with their place in the conversation, and published in the same step.
+//!
+//! A message reaches its hearers, on this node too, when it comes back from the store: publication order is then
+//! log order, the same for everyone.
+
+use serde::{Deserialize, Serialize};
+use trunkline_adapter as adapter;
+use trunkline_hub::{Socket, Targets};
+use trunkline_protocol::{
+    Code, Failure, ids, limits,
+    native::{Content, Message, Sent, Stored},
+};
+use trunkline_store::{self as store, Entry, NewEntry, Publication};
+
+use super::{Domain, may_enter, others_in, store_failure, user_room};
+use crate::time::{iso, now_ms};
+
+/// What a log entry holds besides what the store itself needs.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(flatten)]
+    content: Content,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipient_user_id: Option<String>,
+}
+
+impl Domain {
+    /// Sends to a conversation. Acknowledged means stored.
+    ///
+    /// # Errors
+    /// `forbidden`, `invalid`, `too_large`, or `unavailable`: then it may be sent again with the same client message id.
+    pub async fn send(
+        &self,
+        socket: &Socket,
+        conversation: &str,
+        content: Content,
+        client_message_id: Option<String>,
+    ) -> Result<Sent, Failure> {
+        let user = self.user(socket)?;
+        may_enter(socket, user, conversation)?;
+        let recipient = ids::direct_members(conversation).map(|(a, b)| if a == user { b } else { a });
+        self.store_and_publish(socket, user, conversation, recipient, content, client_message_id).await
+    }
+
+    /// Sends to one user, wherever they are connected.
+    ///
+    /// # Errors
+    /// As [`Domain::send`].
+    pub async fn send_private(
+        &self,
+        socket: &Socket,
+        recipient: &str,
+        content: Content,
+        client_message_id: Option<String>,
+    ) -> Result<Sent, Failure> {
+        let user = self.user(socket)?;
+        ids::check("recipientUserId", recipient)?;
+        let conversation = ids::direct_conversation(user, recipient);
+        self.store_and_publish(socket, user, &conversation, Some(recipient.to_owned()), content, client_message_id)
+            .await
+    }
+
+    async fn store_and_publish(
+        &self,
+        socket: &Socket,
+        user: &str,
+        conversation: &str,
+        recipient: Option<String>,
+        content: Content,
+        client_message_id: Option<String>,
+    ) -> Result<Sent, Failure> {
+        check(&content, client_message_id.as_deref())?;
+        let timestamp_ms = now_ms();
+        let message = Message {
+            stored: None,
+            conversation_id: conversation.to_owned(),
+            sender_id: user.to_owned(),
+            from: recipient.is_some().then(|| user.to_owned()),
+            recipient_user_id: recipient,
+            content,
+            client_message_id: client_message_id.clone(),
+            timestamp: iso(timestamp_ms),
+        };
+        let publications = self.publications(socket, &message)?;
+        let body = Body { content: message.content, recipient_user_id: message.recipient_user_id };
+        let entry = NewEntry {
+            conversation: conversation.to_owned(),
+            sender: user.to_owned(),
+            client_message_id,
+            timestamp_ms,
+            body: serde_json::to_string(&body).map_err(|_| Failure::new(Code::Internal, "internal error"))?,
+        };
+        let appended = self.store.log.append(entry, &publications).await.map_err(|error| store_failure(&error))?;
+        Ok(Sent {
+            message_id: appended.message_id,
+            seq: appended.seq,
+            epoch: appended.epoch,
+            timestamp: iso(appended.timestamp_ms),
+            duplicate: appended.duplicate,
+        })
+    }
+
+    /// The broadcasts that the store sends once it knows the message's place: one per namespace and audience.
+    fn publications(&self, socket: &Socket, message: &Message) -> Result<Vec<Publication>, Failure> {
+        let audiences = audiences(socket, message);
+        let mut publications = Vec::with_capacity(self.speakers.len() * audiences.len());
+        for speaker in &self.speakers {
+            let Some(words) = speaker.dialect.message(message) else { continue };
+            for audience in &audiences {
+                let template =
+                    self.cluster.template(&speaker.namespace, words.event, &words.payload, words.filled, audience);
+                publications.push(publication(template.map_err(|error| {
+                    tracing::error!(%error, "could not encode a message");
+                    Failure::new(Code::Internal, "internal error")
+                })?));
+            }
+        }
+        Ok(publications)
+    }
+}
+
+/// Who hears a message: a conversation's members but the sending socket. A direct one goes to all sockets of the
+/// recipient and of the sender, joined or not; each audience is one room, so that only nodes with such sockets are bothered.
+fn audiences(socket: &Socket, message: &Message) -> Vec<Targets> {
+    let Some(recipient) = &message.recipient_user_id else {
+        return vec![others_in(&message.conversation_id, socket)];
+    };
+    let (recipient, sender) = (user_room(recipient), user_room(&message.sender_id));
+    let to_recipient = Targets::room(recipient.clone()).except(socket.id().room());
+    if recipient == sender {
+        return vec![to_recipient];
+    }
+    vec![to_recipient, Targets::room(sender).except(socket.id().room()).except(recipient)]
+}
+
+fn check(content: &Content, client_message_id: Option<&str>) -> Result<(), Failure> {
+    if content.content.is_empty() && content.file_url.is_none() {
+        return Err(Failure::invalid("content must not be empty"));
+    }
+    // Bytes bound characters from above: most messages need no counting.
+    if content.content.len() > limits::CONTENT_CHARS && content.content.chars().count() > limits::CONTENT_CHARS {
+        let text = format!("content is longer than {} characters", limits::CONTENT_CHARS);
+        return Err(Failure::new(Code::TooLarge, text));
+    }
+    for (field, value) in [("fileUrl", &content.file_url), ("fileName", &content.file_name)] {
+        if value.as_ref().is_some_and(|value| value.len() > limits::FILE_FIELD_BYTES) {
+            let text = format!("{field} is longer than {} bytes", limits::FILE_FIELD_BYTES);
+            return Err(Failure::new(Code::TooLarge, text));
+        }
+    }
+    ids::check("type", &content.kind)?;
+    // A message id holds a conversation's id, an epoch and a number.
+    if content.reply_to.as_ref().is_some_and(|id| id.is_empty() || id.len() > limits::ID_BYTES * 2) {
+        return Err(Failure::invalid("replyTo is no message id"));
+    }
+    client_message_id.map_or(Ok(()), |id| ids::check("clientMessageId", id))
+}
+
+fn publication(template: adapter::Template) -> Publication {
+    let part = |part| match part {
+        adapter::Part::Literal(bytes) => store::Part::Literal(bytes),
+        adapter::Part::Fill(adapter::Fill::Seq) => store::Part::Fill(store::Fill::Seq),
+        adapter::Part::Fill(adapter::Fill::Epoch) => store::Part::Fill(store::Fill::Epoch),
+        adapter::Part::Fill(adapter::Fill::MessageId) => store::Part::Fill(store::Fill::MessageId),
+    };
+    Publication { channel: template.channel, parts: template.parts.into_iter().map(part).collect() }
+}
+
+/// Log entries as messages. One that can't be read is left out, with a line in the log.
+pub(super) fn from_entries(conversation: &str, entries: Vec<Entry>, epoch: &str) -> Vec<Message> {
+    let read = |entry: Entry| {
+        let body: Body = serde_json::from_str(&entry.body)
+            .inspect_err(|error| tracing::error!(%error, conversation, seq = entry.seq, "a log entry is unreadable"))
+            .ok()?;
+        Some(Message {
+            stored: Some(Stored { id: entry.message_id, seq: entry.seq, epoch: epoch.to_owned() }),
+            conversation_id: conversation.to_owned(),
+            from: body.recipient_user_id.is_some().then(|| entry.sender.clone()),
+            sender_id: entry.sender,
+            recipient_user_id: body.recipient_user_id,
+            content: body.content,
+            client_message_id: entry.client_message_id,
+            timestamp: iso(entry.timestamp_ms),
+        })
+    };
+    entries.into_iter().filter_map(read).collect()
+}

@@ -1,0 +1,183 @@
+//! Who is online: a user is, from the first socket on any node until a grace after the last one is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use trunkline_hub::{Socket, Targets};
+use trunkline_protocol::{Failure, limits, native};
+use trunkline_store::UserPresence;
+
+use super::{
+    Chain, Domain, Effect, Session,
+    session::{Registration, store_id},
+    store_failure, user_room,
+};
+use crate::{
+    config::PresenceBroadcast,
+    time::{iso, now_ms},
+};
+
+/// Between attempts to tell the store what it could not be told.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Who hears of users coming and going, and when somebody counts as gone.
+#[derive(Clone, Copy, Debug)]
+pub struct PresencePolicy {
+    /// Who hears of it.
+    pub broadcast: PresenceBroadcast,
+    /// How long a user without a connection still counts as online, so that a reload does not flicker.
+    pub grace: Duration,
+}
+
+impl PresencePolicy {
+    fn announces(self, online_users: u64) -> bool {
+        matches!(self.broadcast, PresenceBroadcast::All { max } if online_users <= max)
+    }
+}
+
+impl Domain {
+    /// A socket is in: it counts, and the others hear of it. When the store is away, that happens as soon as it is back.
+    pub async fn arrive(self: &Arc<Self>, socket: &Socket) {
+        if self.register(socket).await {
+            return;
+        }
+        let (domain, socket) = (Arc::clone(self), socket.clone());
+        self.tasks.spawn(async move { while domain.wait(RETRY).await && !domain.register(&socket).await {} });
+    }
+
+    /// Whether there is nothing left to do.
+    async fn register(&self, socket: &Socket) -> bool {
+        let Some(session) = Session::of(socket) else { return true };
+        let user = &session.identity.user;
+        let mut registration = session.registration.lock().await;
+        if *registration != Registration::Pending {
+            return true;
+        }
+        match self.store.presence.connect(user, &store_id(socket)).await {
+            Ok(connected) => {
+                *registration = Registration::Known;
+                if self.presence.announces(connected.online_users) {
+                    let others = Targets::everyone().except(socket.id().room());
+                    if connected.first {
+                        self.announce(Effect::Online { user }, &others, false);
+                    }
+                    self.announce(Effect::UserJoined { user, at_ms: now_ms() }, &others, false);
+                }
+                true
+            }
+            Err(error) if error.retryable() => {
+                tracing::warn!(error = %Chain(&error), "could not register a socket yet");
+                false
+            }
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "could not register a socket");
+                true
+            }
+        }
+    }
+
+    /// A socket is gone: after the grace it no longer counts. When this node shuts down, that is left to the nodes
+    /// which remain, and the user may turn up there before anybody noticed.
+    pub fn depart(self: &Arc<Self>, socket: &Socket) {
+        let (domain, socket) = (Arc::clone(self), socket.clone());
+        self.tasks.spawn(async move {
+            let Some(session) = Session::of(&socket) else { return };
+            *session.registration.lock().await = Registration::Gone;
+            if !domain.wait(domain.presence.grace).await {
+                return;
+            }
+            while !domain.deregister(&session.identity.user, &store_id(&socket)).await {
+                if !domain.wait(RETRY).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether there is nothing left to do.
+    async fn deregister(&self, user: &str, socket: &str) -> bool {
+        match self.store.presence.disconnect(user, socket).await {
+            Ok(gone) => {
+                if gone.last {
+                    self.announce_offline(user, gone.last_seen_ms).await;
+                }
+                true
+            }
+            Err(error) => !error.retryable(),
+        }
+    }
+
+    async fn announce_offline(&self, user: &str, last_seen_ms: i64) {
+        let online = self.store.presence.count().await.unwrap_or(0);
+        if self.presence.announces(online) {
+            self.announce(Effect::Offline { user, last_seen_ms }, &Targets::everyone().except(user_room(user)), false);
+        }
+    }
+
+    /// Announces users whose node died. Called every few seconds; one node of the cluster gets to do it.
+    pub async fn sweep(&self) {
+        match self.store.presence.sweep().await {
+            Ok(gone) => {
+                for user in gone {
+                    self.announce_offline(&user.user_id, user.last_seen_ms).await;
+                }
+            }
+            Err(error) => tracing::debug!(error = %Chain(&error), "could not look for users of dead nodes"),
+        }
+    }
+
+    /// False when the node began to shut down meanwhile.
+    pub(super) async fn wait(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.leaving.cancelled() => false,
+        }
+    }
+
+    /// How many users are online on all nodes.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn online_count(&self) -> Result<native::OnlineCount, Failure> {
+        let count = self.store.presence.count().await.map_err(|error| store_failure(&error))?;
+        Ok(native::OnlineCount { count })
+    }
+
+    /// The presence of these users, in the order asked.
+    ///
+    /// # Errors
+    /// Too many, or the store is away.
+    pub async fn presence_of(&self, users: &[String]) -> Result<native::PresenceUsers, Failure> {
+        if users.len() > limits::PRESENCE_IDS {
+            return Err(Failure::new(
+                trunkline_protocol::Code::TooLarge,
+                format!("userIds has more than {} entries", limits::PRESENCE_IDS),
+            ));
+        }
+        let users = self.store.presence.get(users).await.map_err(|error| store_failure(&error))?;
+        Ok(native::PresenceUsers { users: users.into_iter().map(wire).collect() })
+    }
+
+    /// A page of the users who are online.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn online_users(&self, ask: &native::PresenceList) -> Result<native::PresencePage, Failure> {
+        let limit = ask.limit.unwrap_or(limits::PAGE).clamp(1, limits::PAGE_MAX);
+        let page =
+            self.store.presence.list(limit, ask.cursor.as_deref()).await.map_err(|error| store_failure(&error))?;
+        Ok(native::PresencePage {
+            users: page.users.into_iter().map(wire).collect(),
+            count: page.count,
+            cursor: page.cursor,
+        })
+    }
+}
+
+fn wire(user: UserPresence) -> native::UserPresence {
+    native::UserPresence {
+        user_id: user.user_id,
+        online: user.online,
+        last_seen: user.last_seen_ms.map(iso),
+        sockets: user.sockets,
+    }
+}

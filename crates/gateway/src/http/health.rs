@@ -1,0 +1,54 @@
+//! Whether the process works, whether it should get traffic, and how its sockets are.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use axum::{Json, extract::State, http::StatusCode};
+use trunkline_adapter::LinkState;
+use trunkline_hub::Namespace;
+use trunkline_protocol::http::{Ready, SocketHealth, SocketState};
+
+use super::Shared;
+
+/// The process answers. Never looks at Redis: a Redis that is away must not restart every gateway.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Ready for new clients: linked to the cluster, and not on the way out.
+pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Ready>) {
+    let link = shared.0.cluster.state().borrow().clone();
+    let (linked, link) = match link {
+        LinkState::Embedded => (true, "embedded".to_owned()),
+        LinkState::Connecting => (false, "connecting".to_owned()),
+        LinkState::Connected { .. } => (true, "connected".to_owned()),
+        LinkState::Degraded { why, .. } => (false, format!("degraded: {why}")),
+    };
+    let draining = shared.0.draining.load(Ordering::Acquire);
+    let store_up = shared.0.store_up.load(Ordering::Acquire);
+    let status = match (draining, linked && store_up) {
+        (true, _) => "draining",
+        (false, true) => "ready",
+        (false, false) => "degraded",
+    };
+    let checks = BTreeMap::from([
+        ("cluster".to_owned(), link),
+        ("store".to_owned(), if store_up { "up" } else { "away" }.to_owned()),
+    ]);
+    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Ready { status: status.to_owned(), checks }))
+}
+
+/// This node's sockets and rooms.
+pub(super) async fn socket(State(shared): State<Shared>) -> Json<SocketHealth> {
+    let namespaces = shared.0.hub.namespaces();
+    let connected = shared.0.hub.socket_count();
+    let rooms: usize = namespaces.iter().map(Namespace::room_count).sum();
+    Json(SocketHealth {
+        status: "ok".to_owned(),
+        socket: SocketState {
+            initialized: !shared.0.draining.load(Ordering::Acquire),
+            connected,
+            rooms: rooms.saturating_sub(connected),
+        },
+    })
+}

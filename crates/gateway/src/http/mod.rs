@@ -1,0 +1,157 @@
+//! The HTTP side: which path is served by what, on the public and on the internal listener.
+
+mod demo;
+mod health;
+mod origin;
+mod pages;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Request, State},
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use trunkline_adapter::Cluster;
+use trunkline_hub::{
+    Hub,
+    lanes::socketioxide::{PATH, SocketioxideLane},
+};
+use trunkline_protocol::{Code, http::HttpError};
+
+pub use origin::OriginPolicy;
+pub use pages::are_built;
+
+use crate::config::Secret;
+
+/// What the handlers look at. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared(Arc<Inner>);
+
+struct Inner {
+    node_id: String,
+    auth_mode: &'static str,
+    demo_secret: Option<Secret>,
+    hub: Hub,
+    cluster: Cluster,
+    lane: SocketioxideLane,
+    metrics: PrometheusHandle,
+    draining: AtomicBool,
+    store_up: AtomicBool,
+}
+
+/// The parts of [`Shared`] that somebody else makes.
+#[derive(Debug)]
+pub struct Parts {
+    /// This node's name.
+    pub node_id: String,
+    /// How clients say who they are.
+    pub auth_mode: &'static str,
+    /// The key with which the demo page's tokens are minted, when it may have some.
+    pub demo_secret: Option<Secret>,
+    /// The node's sockets.
+    pub hub: Hub,
+    /// The node's link to the others.
+    pub cluster: Cluster,
+    /// What serves Socket.IO.
+    pub lane: SocketioxideLane,
+    /// What renders `/metrics`.
+    pub metrics: PrometheusHandle,
+}
+
+impl Shared {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { node_id, auth_mode, demo_secret, hub, cluster, lane, metrics } = parts;
+        Self(Arc::new(Inner {
+            node_id,
+            auth_mode,
+            demo_secret,
+            hub,
+            cluster,
+            lane,
+            metrics,
+            draining: AtomicBool::new(false),
+            store_up: AtomicBool::new(true),
+        }))
+    }
+
+    /// From now on the node is not ready, and says that it is leaving.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the last heartbeat reached the store.
+    pub fn set_store_up(&self, up: bool) {
+        self.0.store_up.store(up, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("node_id", &self.0.node_id).finish_non_exhaustive()
+    }
+}
+
+/// What clients and load balancers reach; with `internal_too` also what is for operators.
+pub fn public(shared: Shared, origins: OriginPolicy, internal_too: bool) -> Router {
+    let mut router = Router::new()
+        .route("/api/socket/health", get(health::socket))
+        .route("/api/demo", get(demo::describe))
+        .route("/api/demo/token", post(demo::token))
+        .route(PATH, any(socketio))
+        .route(&format!("{PATH}/"), any(socketio))
+        .route(&format!("{PATH}/{{file}}"), get(pages::client_bundle))
+        .route("/", get(pages::index))
+        .route("/{*path}", get(pages::file));
+    router = router.merge(checks());
+    if internal_too {
+        router = router.route("/metrics", get(metrics));
+    }
+    router.fallback(not_found).layer(middleware::from_fn_with_state(origins, origin::check)).with_state(shared)
+}
+
+/// What operators and other nodes reach.
+pub fn internal(shared: Shared) -> Router {
+    Router::new().merge(checks()).route("/metrics", get(metrics)).fallback(not_found).with_state(shared)
+}
+
+fn checks() -> Router<Shared> {
+    Router::new().route("/health/live", get(health::live)).route("/health/ready", get(health::ready))
+}
+
+async fn socketio(State(shared): State<Shared>, request: Request<Body>) -> Response {
+    if shared.0.draining.load(Ordering::Acquire) && !has_session(&request) {
+        // A stock client tries again, and a load balancer that has looked at /health/ready sends it elsewhere.
+        return failure(Code::Unavailable, "the server is shutting down");
+    }
+    shared.0.lane.call(request).await
+}
+
+fn has_session<B>(request: &Request<B>) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")))
+}
+
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    shared.0.metrics.run_upkeep();
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], shared.0.metrics.render())
+}
+
+async fn not_found() -> Response {
+    failure(Code::NotFound, "there is nothing here")
+}
+
+/// An error as the HTTP interface words it.
+fn failure(code: Code, message: &str) -> Response {
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let error = HttpError { success: false, error: code.as_str().to_owned(), message: message.to_owned() };
+    (status, Json(error)).into_response()
+}

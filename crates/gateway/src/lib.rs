@@ -1,0 +1,23 @@
+//! The `trunkline` gateway: a horizontally scaled Socket.IO server.
+//!
+//! In reading order:
+//! - [`config`]: what it was told, checked
+//! - [`app`]: what is built from what; [`drain`]: how it goes down
+//! - [`accept`], [`http`]: connections and requests come in
+//! - [`auth`]: who is it; [`dialects`]: events to commands, effects to events; [`domain`]: what the commands do
+//! - [`telemetry`], [`metrics`]: what can be seen of it
+
+pub mod accept;
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod dialects;
+pub mod domain;
+pub mod drain;
+pub mod http;
+pub mod metrics;
+pub mod telemetry;
+mod time;
+
+/// This release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,45 @@
+//! The gateway's own metrics, and the page that shows all of them.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+
+/// Connections that could not be accepted.
+pub(crate) const ACCEPT_ERRORS: &str = "trunkline_accept_errors_total";
+/// Requests from origins that may not connect.
+pub(crate) const FOREIGN_ORIGINS: &str = "trunkline_foreign_origins_total";
+const BUILD: &str = "trunkline_build_info";
+const NODES: &str = "trunkline_nodes";
+const ONLINE: &str = "trunkline_users_online";
+const STORE_UP: &str = "trunkline_store_up";
+
+/// Starts counting. Once per process.
+///
+/// # Errors
+/// Somebody else counts already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new().install_recorder()?;
+    describe_counter!(ACCEPT_ERRORS, "Connections that could not be accepted");
+    describe_counter!(FOREIGN_ORIGINS, "Requests refused because of their Origin");
+    describe_gauge!(BUILD, "Always 1; the labels say what runs here");
+    describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
+    describe_gauge!(ONLINE, "Users online in the cluster");
+    describe_gauge!(STORE_UP, "Whether the last heartbeat reached the store");
+    gauge!(BUILD, "version" => crate::VERSION).set(1.0);
+    counter!(ACCEPT_ERRORS).absolute(0);
+    counter!(FOREIGN_ORIGINS).absolute(0);
+    trunkline_hub::metrics::describe();
+    Ok(handle)
+}
+
+pub(crate) fn foreign_origin() {
+    counter!(FOREIGN_ORIGINS).increment(1);
+}
+
+pub(crate) fn heartbeat(up: bool) {
+    gauge!(STORE_UP).set(if up { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn cluster(nodes: usize, online: u64) {
+    gauge!(NODES).set(nodes as f64);
+    gauge!(ONLINE).set(online as f64);
+}
