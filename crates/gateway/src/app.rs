@@ -11,7 +11,7 @@ use trunkline_hub::{
     Hub,
     lanes::socketioxide::{Options, SocketioxideLane},
 };
-use trunkline_store::{LogLimits, NodeIdentity, NodeLoad, Store};
+use trunkline_store::{Lease, LogLimits, NodeIdentity, NodeLoad, Store};
 
 use crate::{
     accept,
@@ -188,7 +188,11 @@ impl Heart {
     async fn beat(&self) {
         let load = NodeLoad { sockets: self.hub.socket_count() as u64 };
         let up = match self.store.nodes.heartbeat(load).await {
-            Ok(_) => true,
+            Ok(Lease::Renewed) => true,
+            Ok(Lease::Started) => {
+                self.domain.report_again(&self.hub).await;
+                true
+            }
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "the heartbeat did not reach the store");
                 false

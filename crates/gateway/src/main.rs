@@ -35,10 +35,10 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    telemetry::install(config.log_format, &config.log_level)?;
+    let telemetry = telemetry::install(config.log_format, &config.log_level, &config.node_id)?;
     let metrics = metrics::install()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let node = Node::start(config, metrics).await?;
@@ -50,7 +50,9 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
         };
         let whole = node.run(asked).await;
         Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    })
+    });
+    telemetry.close();
+    outcome
 }
 
 fn token(secret: String, user: &str, ttl: &str) -> anyhow::Result<ExitCode> {

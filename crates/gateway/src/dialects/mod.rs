@@ -106,8 +106,18 @@ impl Handler for Gatekeeper {
     }
 
     async fn event(&self, socket: &Socket, event: Event) {
-        let span = span(socket);
-        self.dialect.event(&self.domain, socket, event).instrument(span).await;
+        // At debug level, because it is made for each event; an exporter of traces asks for it whatever is logged.
+        // Attributes as OpenTelemetry's instrumentation for Socket.IO on Node names them.
+        let event_span = tracing::debug_span!(
+            "event",
+            id = %socket.id(),
+            user = socket.user().map(|user| &**user),
+            otel.kind = "consumer",
+            messaging.system = "socket.io",
+            messaging.socket.io.event_name = format_args!("{:.100}", event.name),
+            messaging.socket.io.namespace = socket.namespace().name(),
+        );
+        self.dialect.event(&self.domain, socket, event).instrument(event_span).await;
     }
 
     fn refused(&self, socket: &Socket, event: Event) {

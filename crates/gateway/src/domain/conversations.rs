@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use trunkline_hub::Socket;
+use trunkline_hub::{RoomName, Socket};
 use trunkline_protocol::{Failure, limits, native};
 use trunkline_store::{Member, ReadRange};
 
-use super::{Domain, Effect, Session, may_enter, messages, others_in, session::store_id, store_failure};
+use super::{Domain, Effect, Session, may_enter, messages, others_in, session::store_id, store_failure, user_room};
 use crate::time::now_ms;
 
 impl Domain {
@@ -82,11 +82,20 @@ impl Domain {
     /// The socket is gone: so it is from its conversations.
     pub async fn leave_all_conversations(&self, socket: &Socket) {
         self.stop_typing(socket);
-        let Some(session) = Session::of(socket) else { return };
-        let own = [socket.id().room(), super::user_room(&session.identity.user)];
-        for room in socket.rooms().into_iter().filter(|room| !own.contains(room)) {
-            self.left(socket, &session.identity.user, &room);
+        let Ok(user) = self.user(socket) else { return };
+        for room in conversations(socket, user) {
+            self.left(socket, user, &room);
             let _ = self.store.presence.leave(&room, &store_id(socket)).await;
+        }
+    }
+
+    /// Tells the store once more which conversations a socket is in.
+    pub(super) async fn enter_again(&self, socket: &Socket, user: &str) {
+        for room in conversations(socket, user) {
+            if let Err(error) = self.store.presence.enter(&room, user, &store_id(socket)).await {
+                let _ = store_failure(&error);
+                return;
+            }
         }
     }
 
@@ -129,6 +138,12 @@ impl Domain {
             .map(|session| session.identity.user.as_str())
             .ok_or_else(|| Failure::new(trunkline_protocol::Code::Unauthenticated, "this connection is nobody's"))
     }
+}
+
+/// The rooms of a socket that are conversations: all but its own and its user's.
+fn conversations(socket: &Socket, user: &str) -> impl Iterator<Item = RoomName> {
+    let own = [socket.id().room(), user_room(user)];
+    socket.rooms().into_iter().filter(move |room| !own.contains(room))
 }
 
 fn range(after: Option<u64>, before: Option<u64>, limit: Option<usize>) -> ReadRange {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use trunkline_hub::{Socket, Targets};
+use trunkline_hub::{Hub, Socket, Targets};
 use trunkline_protocol::{Failure, limits, native};
 use trunkline_store::UserPresence;
 
@@ -28,6 +28,13 @@ pub struct PresencePolicy {
     pub grace: Duration,
 }
 
+/// Whether a registration is news.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    Others,
+    Nobody,
+}
+
 impl PresencePolicy {
     fn announces(self, online_users: u64) -> bool {
         matches!(self.broadcast, PresenceBroadcast::All { max } if online_users <= max)
@@ -37,15 +44,15 @@ impl PresencePolicy {
 impl Domain {
     /// A socket is in: it counts, and the others hear of it. When the store is away, that happens as soon as it is back.
     pub async fn arrive(self: &Arc<Self>, socket: &Socket) {
-        if self.register(socket).await {
+        if self.register(socket, Tell::Others).await {
             return;
         }
         let (domain, socket) = (Arc::clone(self), socket.clone());
-        self.tasks.spawn(async move { while domain.wait(RETRY).await && !domain.register(&socket).await {} });
+        self.tasks.spawn(async move { while domain.wait(RETRY).await && !domain.register(&socket, Tell::Others).await {} });
     }
 
     /// Whether there is nothing left to do.
-    async fn register(&self, socket: &Socket) -> bool {
+    async fn register(&self, socket: &Socket, tell: Tell) -> bool {
         let Some(session) = Session::of(socket) else { return true };
         let user = &session.identity.user;
         let mut registration = session.registration.lock().await;
@@ -55,7 +62,7 @@ impl Domain {
         match self.store.presence.connect(user, &store_id(socket)).await {
             Ok(connected) => {
                 *registration = Registration::Known;
-                if self.presence.announces(connected.online_users) {
+                if tell == Tell::Others && self.presence.announces(connected.online_users) {
                     let others = Targets::everyone().except(socket.id().room());
                     if connected.first {
                         self.announce(Effect::Online { user }, &others, false);
@@ -72,6 +79,28 @@ impl Domain {
                 tracing::error!(error = %Chain(&error), "could not register a socket");
                 true
             }
+        }
+    }
+
+    /// The store no longer knows this node's sockets (it lost its data, or took the node for dead): tells it again.
+    pub async fn report_again(&self, hub: &Hub) {
+        let namespaces = hub.namespaces();
+        let sockets: Vec<_> = namespaces.iter().flat_map(|each| each.sockets(&Targets::everyone())).collect();
+        if sockets.is_empty() {
+            return;
+        }
+        tracing::warn!(sockets = sockets.len(), "the store had lost this node's sockets, reporting them again");
+        for socket in &sockets {
+            let Some(session) = Session::of(socket) else { continue };
+            {
+                let mut registration = session.registration.lock().await;
+                if *registration == Registration::Known {
+                    *registration = Registration::Pending;
+                }
+            }
+            // What fails here fails for good reasons, and the next heartbeat finds them gone again.
+            self.register(socket, Tell::Nobody).await;
+            self.enter_again(socket, &session.identity.user).await;
         }
     }
 
