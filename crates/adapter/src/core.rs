@@ -51,7 +51,7 @@ impl std::fmt::Debug for Commands {
 /// What became of a message from outside.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Done, for this many sockets at most; also a request that was answered.
+    /// Delivered, done or answered, to however many sockets are here.
     Handled,
     /// This member's own message, back again.
     Own,

@@ -109,10 +109,8 @@ impl Fields<'_> {
     fn broadcast(&self) -> Result<Request, DecodeError> {
         let packet = self.packet.ok_or(DecodeError::Field("packet"))?;
         let options = self.options.ok_or(DecodeError::Field("opts"))?;
-        let uid = match self.uid.map(|uid| Reader::new(uid).text()).transpose()?.flatten() {
-            Some(uid) => Some(String::from_utf8_lossy(uid).into_owned()),
-            None => None,
-        };
+        let uid = self.uid.map(|uid| Reader::new(uid).text()).transpose()?.flatten();
+        let uid = uid.map(|uid| String::from_utf8_lossy(uid).into_owned());
         let id = self.id.map(to_json).transpose()?.and_then(|id| request_id(serde_json::from_str(&id.text).ok()?));
         Ok(Request { uid, id, what: What::Broadcast(Box::new(read_broadcast(packet, options)?)) })
     }

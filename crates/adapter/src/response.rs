@@ -1,6 +1,6 @@
 //! Answers between members: what travels on `P-response#N#` and `P-response#N#U#`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -145,11 +145,11 @@ impl Drop for Waiting {
 }
 
 /// JSON and msgpack are both allowed for every answer.
-fn text(payload: &[u8]) -> Result<String, DecodeError> {
+fn text(payload: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
     if payload.first() == Some(&b'{') {
-        return String::from_utf8(payload.to_vec()).map_err(|_| DecodeError::Json);
+        return std::str::from_utf8(payload).map(Cow::Borrowed).map_err(|_| DecodeError::Json);
     }
-    Ok(to_json(payload)?.text.to_string())
+    Ok(to_json(payload)?.text.to_string().into())
 }
 
 /// An answer without a list counts as an answer all the same, since its sender will not send another.

@@ -28,6 +28,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     counter!(ACCEPT_ERRORS).absolute(0);
     counter!(FOREIGN_ORIGINS).absolute(0);
     trunkline_hub::metrics::describe();
+    trunkline_adapter::metrics::describe();
     Ok(handle)
 }
 

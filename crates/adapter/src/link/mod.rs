@@ -35,7 +35,7 @@ pub enum LinkState {
     Connecting,
     /// Messages go both ways.
     Connected {
-        /// Since when. What other nodes sent before was missed.
+        /// Since when. After a [`Degraded`](Self::Degraded), what other nodes sent before may have been missed.
         since: Instant,
     },
     /// Messages of other nodes are being missed, or ours wait. Local delivery goes on.

@@ -77,15 +77,21 @@ impl Consumer {
     /// sockets join a room and then sends to it relies on that. Ends with the last [`Incoming`].
     pub(crate) async fn run(mut self, core: Arc<Core>) {
         while let Some(message) = self.receiver.recv().await {
-            let payload = message.get_payload_bytes();
-            self.bytes.fetch_sub(payload.len(), Ordering::Relaxed);
+            self.taken(&message);
             // Delivery runs code of every socket's lane. A fault there costs a message, not the link.
-            if catch_unwind(AssertUnwindSafe(|| core.receive(message.get_channel_name().as_bytes(), payload))).is_err()
+            if catch_unwind(AssertUnwindSafe(|| {
+                core.receive(message.get_channel_name().as_bytes(), message.get_payload_bytes())
+            }))
+            .is_err()
             {
                 metrics::panicked();
                 tracing::error!("handling a message of another node panicked");
             }
         }
+    }
+
+    fn taken(&self, message: &Msg) {
+        self.bytes.fetch_sub(message.get_payload_bytes().len(), Ordering::Relaxed);
     }
 }
 
@@ -196,4 +202,42 @@ async fn unsubscribe(core: &Core, sink: &mut PubSubSink) -> redis::RedisResult<(
         sink.punsubscribe(&patterns).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    fn message(payload: &[u8]) -> Msg {
+        let parts = [b"message".as_slice(), b"channel", payload];
+        Msg::from_owned_value(Value::Array(parts.map(|part| Value::BulkString(part.to_vec())).to_vec())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_falls_behind_is_noticed_and_waited_for() {
+        let (incoming, mut consumer) = incoming();
+        for _ in 0..INCOMING_MESSAGES {
+            incoming.push(message(b"x")).unwrap();
+        }
+        assert_eq!(incoming.push(message(b"x")), Err(Trouble::Lagging));
+        assert!(timeout(2 * DRAIN_CHECK, incoming.drained()).await.is_err());
+        for _ in 0..INCOMING_MESSAGES {
+            let message = consumer.receiver.try_recv().unwrap();
+            consumer.taken(&message);
+        }
+        incoming.drained().await;
+        assert_eq!(incoming.bytes.load(Ordering::Relaxed), 0);
+        incoming.push(message(b"x")).unwrap();
+    }
+
+    #[test]
+    fn large_messages_count_by_their_bytes() {
+        let (incoming, _consumer) = incoming();
+        incoming.bytes.store(INCOMING_BYTES - 1, Ordering::Relaxed);
+        incoming.push(message(b"x")).unwrap();
+        assert_eq!(incoming.push(message(b"x")), Err(Trouble::Lagging));
+        assert_eq!(incoming.bytes.load(Ordering::Relaxed), INCOMING_BYTES);
+    }
 }

@@ -1,5 +1,6 @@
 //! Messages that are wrong or unusual, many of which end a Node process.
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ const NOT_FORWARDED: [&str; 7] = [
 ];
 
 /// What Node does not understand although its meaning is clear.
-const ACCEPTED: [&str; 2] = ["no trailing #", "unknown room channel, empty rooms"];
+const ACCEPTED: [&str; 1] = ["no trailing #"];
 
 #[test]
 fn nothing_that_ends_a_node_process_is_taken_for_a_message() {
@@ -49,9 +50,8 @@ fn nothing_that_ends_a_node_process_is_taken_for_a_message() {
         let outcome = core.receive(case.channel.as_bytes(), &unhex(&case.hex));
         let node_delivered = !case.frames.is_empty();
         // This member hosts no rooms, so a room's channel is none of its business.
-        let expected = if case.channel.ends_with('#') && case.channel != "socket.io#/#" {
-            Outcome::NotHere
-        } else if case.case == "packet nsp differs" {
+        let room_channel = case.channel.ends_with('#') && case.channel != "socket.io#/#";
+        let expected = if room_channel || case.case == "packet nsp differs" {
             Outcome::NotHere
         } else if (node_delivered && !NOT_FORWARDED.contains(&&*case.case)) || ACCEPTED.contains(&&*case.case) {
             Outcome::Handled
@@ -105,6 +105,29 @@ fn a_wrong_response_is_dropped() {
         let outcome = core.receive(case.channel.as_bytes(), &unhex(&case.hex));
         assert!(matches!(outcome, Outcome::Malformed | Outcome::NotHere), "{}: {outcome:?}", case.case);
         assert_eq!(published(&core), [], "{}", case.case);
+    }
+}
+
+#[test]
+fn what_is_dropped_is_counted_by_its_kind() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        let core = member();
+        core.receive(b"socket.io#/#", b"garbage");
+        core.receive(b"socket.io-request#/#", b"{garbage");
+        core.receive(b"socket.io-request#/#", &[0xc1]);
+        core.receive(b"socket.io-response#/#", b"garbage");
+        core.receive(b"socket.io-request#/#", br#"{"type":1}"#);
+    });
+    let page = handle.render();
+    for line in [
+        r#"trunkline_adapter_malformed_total{kind="broadcast"} 1"#,
+        r#"trunkline_adapter_malformed_total{kind="request"} 2"#,
+        r#"trunkline_adapter_malformed_total{kind="response"} 1"#,
+        r#"trunkline_adapter_received_total{kind="request"} 3"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
     }
 }
 

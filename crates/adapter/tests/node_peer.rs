@@ -1,0 +1,249 @@
+//! Together with a stock Socket.IO server of Node in one cluster.
+//!
+//! Needs `node` and `npm`; the packages of `tests/node/package-lock.json` are installed when they are missing.
+
+mod support;
+
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use support::{Peer, ROOT, SOON, expect};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::OnceCell,
+};
+use trunkline_hub::{Encoded, RoomName, Targets};
+use trunkline_testkit::{Client, RedisServer, connect, eventually};
+
+/// Below the 5 s after which Node gives up on requests: an answer within it is no timeout.
+const PROMPTLY: Duration = Duration::from_secs(4);
+
+/// A Node process with a Socket.IO server. Killed when dropped.
+struct Node {
+    _process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    url: String,
+    calls: u64,
+}
+
+impl Node {
+    async fn start(redis: &RedisServer) -> Self {
+        install().await;
+        let mut process = Command::new("node")
+            .arg("server.mjs")
+            .arg(redis.url())
+            .current_dir(directory())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node is installed");
+        let input = process.stdin.take().expect("a pipe");
+        let output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let mut node = Self { _process: process, input, output, url: String::new(), calls: 0 };
+        let port = node.line(SOON).await["port"].clone();
+        node.url = format!("http://127.0.0.1:{port}");
+        node
+    }
+
+    async fn line(&mut self, deadline: Duration) -> Value {
+        let line = tokio::time::timeout(deadline, self.output.next_line()).await.expect("Node answers in time");
+        let line = line.expect("a readable pipe").expect("the Node process lives");
+        serde_json::from_str(&line).expect("the server prints JSON")
+    }
+
+    /// Runs the body of an async function of `io`, `emitter` and `redis`; its result must come promptly.
+    async fn run(&mut self, code: &str) -> Value {
+        self.calls += 1;
+        let call = json!({ "id": self.calls, "code": code }).to_string() + "\n";
+        self.input.write_all(call.as_bytes()).await.expect("the Node process lives");
+        let answer = self.line(PROMPTLY).await;
+        assert_eq!(answer["id"], self.calls);
+        assert!(answer.get("error").is_none(), "{code}: {}", answer["error"]);
+        answer["value"].clone()
+    }
+
+    /// A client of this server that is in `rooms`.
+    async fn client(&mut self, rooms: &[&str]) -> Client {
+        let client = connect(&self.url, ROOT, Value::Null).await.expect("Node accepts clients");
+        self.run(&format!("io.sockets.sockets.get('{}').join({})", client.sid(), json!(rooms))).await;
+        client
+    }
+}
+
+/// A Node server and a member of ours that both see two members.
+async fn pair(redis: &RedisServer) -> (Node, Peer) {
+    let node = Node::start(redis).await;
+    let peer = Peer::start(redis.client()).await;
+    let cluster = &peer.cluster;
+    eventually(SOON, "both members counted", || async { cluster.server_count(ROOT).await.ok() == Some(2) }).await;
+    (node, peer)
+}
+
+#[tokio::test]
+async fn emits_reach_the_clients_of_a_node_server() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    let (mut in_room, mut other) = (node.client(&["r1"]).await, node.client(&["r2"]).await);
+    peer.emit("all", 1, &Targets::everyone());
+    peer.emit("one", 2, &Targets::room("r1"));
+    peer.emit("but", 3, &Targets::everyone().except("r1"));
+    peer.emit("two", 4, &Targets { rooms: vec!["r1".into(), "r2".into()], except: vec![] });
+    peer.emit("direct", 5, &Targets::room(other.sid()));
+    let values = r#"["values",{"a":[null,true,-1,1.5,1e21,"é😀"],"big":12345678901234567890,"o":{}}]"#;
+    peer.cluster.emit(ROOT, Encoded::new(values, vec![]), &Targets::everyone(), false);
+    let sent = json!([{ "a": [null, true, -1, 1.5, 1e21, "é😀"], "big": 12_345_678_901_234_567_000_u64, "o": {} }]);
+    for (client, expected) in [
+        (&mut in_room, [("all", 1), ("one", 2), ("two", 4)].as_slice()),
+        (&mut other, &[("all", 1), ("but", 3), ("two", 4), ("direct", 5)]),
+    ] {
+        for (name, number) in expected {
+            expect(client, name, json!([number])).await;
+        }
+        let (name, args) = client.next_event(SOON).await;
+        assert_eq!(name, "values");
+        assert_eq!(args[0]["a"], sent[0]["a"]);
+        assert_eq!(args[0]["big"].as_f64(), sent[0]["big"].as_f64());
+    }
+}
+
+#[tokio::test]
+async fn emits_of_a_node_server_and_of_an_emitter_reach_our_clients() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    let (mut in_room, mut other) = (peer.client(&["r1"]).await, peer.client(&["r2"]).await);
+    for server in ["io", "emitter"] {
+        node.run(&format!(
+            "{server}.emit('all', 1); {server}.to('r1').emit('one', 2); {server}.except('r1').emit('but', 3)"
+        ))
+        .await;
+        node.run(&format!(
+            "{server}.to(['r1', 'r2']).emit('two', 4); {server}.to('{}').emit('direct', 5)",
+            other.sid()
+        ))
+        .await;
+        node.run(&format!("{server}.emit('values', {{d: new Date(0), u: undefined, n: [undefined, NaN], s: 'é'}})"))
+            .await;
+        let values = json!([{ "d": "1970-01-01T00:00:00.000Z", "n": [null, null], "s": "é" }]);
+        for (name, args) in [("all", json!([1])), ("one", json!([2])), ("two", json!([4])), ("values", values.clone())]
+        {
+            expect(&mut in_room, name, args).await;
+        }
+        for (name, args) in
+            [("all", json!([1])), ("but", json!([3])), ("two", json!([4])), ("direct", json!([5])), ("values", values)]
+        {
+            expect(&mut other, name, args).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_request_of_a_node_server_times_out() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    let ours = peer.client(&["r1"]).await;
+    let theirs = node.client(&["r1"]).await;
+
+    let sockets = node.run("return (await io.in('r1').fetchSockets()).map(s => s.id)").await;
+    assert_eq!(sorted(&sockets), sorted(&json!([ours.sid(), theirs.sid()])));
+    assert_eq!(node.run("return (await io.in('nobody').fetchSockets()).length").await, 0);
+    let described = node
+        .run(&format!("const [s] = await io.in('{}').fetchSockets(); return {{...s.handshake, rooms: [...s.rooms], data: s.data}}", ours.sid()))
+        .await;
+    assert_eq!(described["query"]["transport"], "websocket");
+    assert_eq!(sorted(&described["rooms"]), sorted(&json!([ours.sid(), "r1"])));
+    assert_eq!(described["data"], json!({}));
+
+    let rooms = node.run("return [...await io.of('/').adapter.allRooms()]").await;
+    assert_eq!(sorted(&rooms), sorted(&json!([ours.sid(), theirs.sid(), "r1"])));
+    assert_eq!(node.run("return await io.serverSideEmitWithAck('hello', 1)").await, json!([null]));
+    // Requests that nobody answers in time reject: with ours in the cluster this one has no client to wait for.
+    assert_eq!(node.run("return await io.in('nobody').timeout(3000).emitWithAck('q')").await, json!([]));
+}
+
+#[tokio::test]
+async fn an_emit_with_acks_is_delivered_and_completes() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    let mut ours = peer.client(&["r1"]).await;
+    assert_eq!(node.run("return await io.in('r1').timeout(3000).emitWithAck('q', 5)").await, json!([]));
+    expect(&mut ours, "q", json!([5])).await;
+}
+
+#[tokio::test]
+async fn a_node_server_moves_and_disconnects_our_sockets() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    let mut ours = peer.client(&["r1"]).await;
+    node.run("io.in('r1').socketsJoin(['r2', 'r3']); io.to('r2').emit('joined', 1)").await;
+    expect(&mut ours, "joined", json!([1])).await;
+    node.run("io.in('r1').socketsLeave('r2'); io.to('r2').emit('left', 1); io.emit('end', 1)").await;
+    expect(&mut ours, "end", json!([1])).await;
+    node.run("emitter.in('r1').socketsJoin('r4'); emitter.to('r4').emit('joined', 2)").await;
+    expect(&mut ours, "joined", json!([2])).await;
+    node.run("io.in('r3').disconnectSockets()").await;
+    eventually(SOON, "the socket gone", || async { peer.hub.socket_count() == 0 }).await;
+}
+
+#[tokio::test]
+async fn our_requests_reach_the_sockets_of_a_node_server() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    let mut theirs = node.client(&["r1"]).await;
+    let rooms: [RoomName; 1] = [Arc::from("r2")];
+    peer.cluster.join(ROOT, &Targets::room("r1"), &rooms).await;
+    peer.emit("joined", 1, &Targets::room("r2"));
+    expect(&mut theirs, "joined", json!([1])).await;
+    peer.cluster.leave(ROOT, &Targets::everyone(), &rooms).await;
+    peer.emit("left", 1, &Targets::room("r2"));
+    peer.emit("end", 1, &Targets::everyone());
+    expect(&mut theirs, "end", json!([1])).await;
+
+    node.run("io.sockets.sockets.forEach(s => { s.data.name = 'ann' })").await;
+    let fetched = peer.cluster.fetch(ROOT, &Targets::room("r1")).await;
+    assert_eq!((fetched.sockets.len(), fetched.missing), (1, 0));
+    assert_eq!(fetched.sockets[0].id, theirs.sid());
+    assert_eq!(fetched.sockets[0].data, json!({ "name": "ann" }));
+    assert_eq!(fetched.sockets[0].handshake["query"]["EIO"], "4");
+    let mut expected = vec![theirs.sid(), "r1"];
+    expected.sort_unstable();
+    assert_eq!(peer.cluster.rooms(ROOT).await.rooms, expected);
+
+    peer.cluster.disconnect(ROOT, &Targets::room("r1"), true).await;
+    theirs.closed(SOON).await;
+}
+
+#[tokio::test]
+async fn after_leaving_a_node_server_no_longer_waits_for_us() {
+    let redis = RedisServer::start().await;
+    let (mut node, peer) = pair(&redis).await;
+    peer.cluster.close().await;
+    assert_eq!(node.run("return await io.of('/').adapter.serverCount()").await, 1);
+    assert_eq!(node.run("return (await io.fetchSockets()).length").await, 0);
+}
+
+fn sorted(list: &Value) -> Vec<String> {
+    let mut names: Vec<_> = list.as_array().expect("a list").iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node"))
+}
+
+async fn install() {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED
+        .get_or_init(|| async {
+            if directory().join("node_modules/socket.io").exists() {
+                return;
+            }
+            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).output();
+            let output = npm.await.expect("npm is installed");
+            assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
+        })
+        .await;
+}

@@ -1,0 +1,97 @@
+//! A member of a cluster as the gateway would make it: a hub that real clients connect to, and a `Cluster`.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::{Router, extract::Request};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinSet};
+use trunkline_adapter::{Cluster, ClusterOptions};
+use trunkline_hub::{
+    CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket, Targets,
+    lanes::socketioxide::{Options, SocketioxideLane},
+};
+use trunkline_testkit::{Client, connect};
+
+pub const SOON: Duration = Duration::from_secs(20);
+pub const ROOT: &str = "/";
+
+pub struct Peer {
+    pub hub: Hub,
+    pub cluster: Cluster,
+    pub url: String,
+    _server: JoinSet<()>,
+}
+
+impl Peer {
+    /// A member that is joined already.
+    pub async fn start(redis: redis::Client) -> Self {
+        let peer = Self::start_with(ClusterOptions { redis: Some(redis), ..ClusterOptions::default() }).await;
+        assert!(peer.cluster.ready(SOON).await, "the member did not join");
+        peer
+    }
+
+    pub async fn start_with(options: ClusterOptions) -> Self {
+        let hub = Hub::new();
+        hub.add_namespace(ROOT, Arc::new(Quiet));
+        let lane = SocketioxideLane::new(
+            &hub,
+            &Options {
+                ping_interval: Duration::from_secs(25),
+                ping_timeout: Duration::from_secs(20),
+                max_payload: 1_000_000,
+                polling: true,
+                websocket: true,
+            },
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
+        let app = Router::new().fallback(async move |request: Request| lane.call(request).await);
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await.expect("the test's server runs") });
+        Self { cluster: Cluster::start(hub.clone(), options), hub, url, _server: server }
+    }
+
+    /// A client of this member that is in `rooms`.
+    pub async fn client(&self, rooms: &[&str]) -> Client {
+        let client = connect(&self.url, ROOT, Value::Null).await.expect("the member accepts clients");
+        let socket = self.socket(client.sid());
+        for room in rooms {
+            socket.join(*room);
+        }
+        client
+    }
+
+    pub fn socket(&self, id: &str) -> Socket {
+        self.hub.namespace(ROOT).and_then(|namespace| namespace.socket(id)).expect("the socket is here")
+    }
+
+    /// Emits `[name, number]`.
+    pub fn emit(&self, name: &str, number: u64, targets: &Targets) {
+        self.cluster.emit(ROOT, Encoded::event(name, &number), targets, false);
+    }
+}
+
+struct Quiet;
+
+#[async_trait]
+impl Handler for Quiet {
+    async fn connecting(&self, _: &Socket) -> Result<(), Refusal> {
+        Ok(())
+    }
+    async fn connected(&self, _: &Socket) {}
+    async fn event(&self, _: &Socket, _: Event) {}
+    fn refused(&self, _: &Socket, _: Event) {}
+    fn farewell(&self, _: &Socket, _: CloseReason) -> Option<Encoded> {
+        None
+    }
+    async fn disconnected(&self, _: &Socket, _: CloseReason) {}
+}
+
+/// The next event must be this one: nothing else came before it.
+pub async fn expect(client: &mut Client, name: &str, args: Value) {
+    let (event, got) = client.next_event(SOON).await;
+    assert_eq!((event.as_str(), json!(got)), (name, args));
+}
