@@ -40,6 +40,7 @@ pub struct Node {
     pub(crate) cluster: Cluster,
     pub(crate) store: Store,
     pub(crate) shared: http::Shared,
+    pub(crate) presence_grace: Duration,
     pub(crate) drain_window: Duration,
     pub(crate) drain_timeout: Duration,
     /// Stops what accepts.
@@ -113,6 +114,7 @@ impl Node {
             cluster,
             store,
             shared,
+            presence_grace: config.presence_grace,
             drain_window: config.drain_window,
             drain_timeout: config.drain_timeout,
             stop_accepting: CancellationToken::new(),

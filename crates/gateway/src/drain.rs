@@ -44,7 +44,7 @@ async fn leave(node: &Node) {
     let grace = Instant::now() + Duration::from_secs(1);
     node.stop_heartbeat.cancel();
     let left = timeout_at(grace, async {
-        if let Err(error) = node.store.nodes.leave().await {
+        if let Err(error) = node.store.nodes.leave(node.presence_grace).await {
             tracing::warn!(error = %Chain(&error), "could not say goodbye, the lease will run out by itself");
         }
         node.cluster.close().await;

@@ -56,13 +56,16 @@ fn exporting() -> bool {
 
 /// Sampling, headers and limits come from OpenTelemetry's variables too: the SDK reads them.
 fn provider(node_id: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder().with_http().build().context("could not set up the OpenTelemetry exporter")?;
+    let exporter =
+        SpanExporter::builder().with_http().build().context("could not set up the OpenTelemetry exporter")?;
     let resource = Resource::builder()
         .with_attributes([
             KeyValue::new("service.instance.id", node_id.to_owned()),
             KeyValue::new("service.version", crate::VERSION),
         ])
-        .with_attributes(std::env::var("OTEL_SERVICE_NAME").is_err().then(|| KeyValue::new("service.name", "trunkline")))
+        .with_attributes(
+            std::env::var("OTEL_SERVICE_NAME").is_err().then(|| KeyValue::new("service.name", "trunkline")),
+        )
         .build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

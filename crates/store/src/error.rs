@@ -59,9 +59,8 @@ const PASSING_CODES: [&str; 6] = ["OOM", "BUSY", "NOREPLICAS", "MISCONF", "UNBLO
 impl From<RedisError> for StoreError {
     fn from(source: RedisError) -> Self {
         let passing = match source.kind() {
-            ErrorKind::UnexpectedReturnType => return Self::corrupt(source.to_string()),
+            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => return Self::corrupt(source.to_string()),
             ErrorKind::Io
-            | ErrorKind::Parse
             | ErrorKind::ClusterConnectionNotFound
             | ErrorKind::MasterNameNotFoundBySentinel
             | ErrorKind::NoValidReplicasFoundBySentinel => true,

@@ -67,8 +67,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Refused`] when `client` can't be used at all.
+    #[expect(clippy::needless_pass_by_value, reason = "a client is made for the store")]
     pub fn redis(client: ::redis::Client, node: NodeIdentity, limits: LogLimits) -> Result<Self> {
-        let link = Arc::new(redis::Link::new(client)?);
+        let link = Arc::new(redis::Link::new(&client)?);
         let nodes = Arc::new(redis::RedisNodes::new(Arc::clone(&link), node));
         Ok(Self {
             presence: Arc::new(redis::RedisPresence::new(Arc::clone(&link), Arc::clone(&nodes))),

@@ -71,7 +71,7 @@ pub trait Nodes: Send + Sync {
     /// The nodes whose lease runs, by id. Of a node that restarted within a lease only the newer boot is listed.
     async fn alive(&self) -> Result<Vec<NodeInfo>>;
 
-    /// Gives the lease back, at the end of an orderly shutdown. If entries of this node are left, the next sweep of
-    /// another node removes them, without waiting for the lease to end.
-    async fn leave(&self) -> Result<()>;
+    /// Gives the lease back, at the end of an orderly shutdown. Sockets that were not disconnected count for `grace`
+    /// longer, so that users who turn up on another node by then never went offline; the sweep after that removes them.
+    async fn leave(&self, grace: Duration) -> Result<()>;
 }

@@ -323,6 +323,76 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A server that answers what the client says by `script`: (what it expects, what it then sends).
+    async fn server(script: Vec<(&'static str, Vec<&'static str>)>) -> (String, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            socket.send(Message::text(r#"0{"sid":"engine"}"#)).await.unwrap();
+            for (expected, answers) in script {
+                assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(expected));
+                for answer in answers {
+                    socket.send(Message::text(answer)).await.unwrap();
+                }
+            }
+            let _ = socket.close(None).await;
+            while let Some(Ok(_)) = socket.next().await {}
+        });
+        (url, tasks)
+    }
+
+    /// The script was kept to, to its end.
+    async fn succeeded(mut server: JoinSet<()>) {
+        tokio::time::timeout(SOON, server.join_next()).await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_conversation_with_a_server_goes_as_the_protocol_says() {
+        let (url, server) = server(vec![
+            (r#"40/chat,{"token":"t"}"#, vec!["2", r#"40/chat,{"sid":"me"}"#]),
+            ("3", vec![r#"42["for another namespace"]"#, r#"42/chat,["hello",1,{"a":2}]"#]),
+            (r#"42/chat,1["ask",{"q":1}]"#, vec!["2", r#"42/chat,["between"]"#, r#"43/chat,1[{"success":true}]"#]),
+            ("3", vec![]),
+            (r#"42/chat,["tell",null]"#, vec!["41/chat"]),
+        ])
+        .await;
+        // The first ping may come before the answer to CONNECT.
+        let mut client = connect(&url, "/chat", json!({"token": "t"})).await.unwrap();
+        assert_eq!(client.sid(), "me");
+        assert_eq!(client.next_event(SOON).await, ("hello".into(), vec![json!(1), json!({"a": 2})]));
+        assert_eq!(client.emit_with_ack("ask", json!({"q": 1}), SOON).await, json!({"success": true}));
+        assert_eq!(client.wait_for("between", SOON).await, Vec::<Value>::new());
+        client.emit("tell", Value::Null);
+        client.closed(SOON).await;
+        drop(client);
+        succeeded(server).await;
+    }
+
+    #[tokio::test]
+    async fn a_refusal_carries_the_servers_words() {
+        let refusal = r#"44{"message":"Authentication error: Invalid token","data":{"code":"unauthenticated"}}"#;
+        let (url, server) = server(vec![("40", vec![refusal])]).await;
+        let error = connect(&url, "/", Value::Null).await.unwrap_err();
+        assert_eq!(error.message, "Authentication error: Invalid token");
+        assert_eq!(error.data, Some(json!({"code": "unauthenticated"})));
+        succeeded(server).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the connection closed before `ask` was acknowledged")]
+    async fn a_close_ends_the_wait_for_an_acknowledgement() {
+        let (url, _server) = server(vec![("40", vec![r#"40{"sid":"me"}"#]), (r#"421["ask",null]"#, vec![])]).await;
+        let client = connect(&url, "/", Value::Null).await.unwrap();
+        client.emit_with_ack("ask", Value::Null, SOON).await;
+    }
 
     #[test]
     fn the_query_of_the_url_joins_that_of_the_handshake() {

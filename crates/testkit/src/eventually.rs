@@ -77,6 +77,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "an answer did not happen")]
     async fn a_probe_that_hangs_does_not_outlive_the_deadline() {
-        eventually(Duration::from_millis(20), "an answer", || std::future::pending::<bool>()).await;
+        eventually(Duration::from_millis(20), "an answer", std::future::pending::<bool>).await;
     }
 }

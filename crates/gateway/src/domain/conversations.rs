@@ -40,8 +40,8 @@ impl Domain {
             self.store.log.read(conversation, range(after, None, ask.limit)),
         )
         .map_err(|error| store_failure(&error))?;
-        // A position in another log says nothing about this one.
-        let same_log = ask.after.as_ref().is_none_or(|after| after.epoch == page.epoch);
+        // A position in another log says nothing about this one; before the first message there was no log.
+        let same_log = ask.after.as_ref().is_none_or(|after| after.epoch == page.epoch || after.seq == 0);
         let page = if same_log {
             page
         } else {

@@ -159,7 +159,9 @@ fn user_room(user: &str) -> RoomName {
 
 /// A command failed because of the store. Details are for the log, not for the client.
 fn store_failure(error: &StoreError) -> Failure {
-    if error.retryable() {
+    if matches!(error, StoreError::InvalidCursor) {
+        Failure::invalid("cursor is none that this server gave out")
+    } else if error.retryable() {
         tracing::warn!(error = %Chain(error), "the store is unavailable");
         Failure::new(Code::Unavailable, "the message store is unavailable, try again")
     } else {

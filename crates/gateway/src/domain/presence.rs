@@ -48,7 +48,8 @@ impl Domain {
             return;
         }
         let (domain, socket) = (Arc::clone(self), socket.clone());
-        self.tasks.spawn(async move { while domain.wait(RETRY).await && !domain.register(&socket, Tell::Others).await {} });
+        self.tasks
+            .spawn(async move { while domain.wait(RETRY).await && !domain.register(&socket, Tell::Others).await {} });
     }
 
     /// Whether there is nothing left to do.
@@ -82,14 +83,15 @@ impl Domain {
         }
     }
 
-    /// The store no longer knows this node's sockets (it lost its data, or took the node for dead): tells it again.
+    /// The store may not know this node's sockets any more (it restarted, lost its data, or took the node for dead):
+    /// tells it again.
     pub async fn report_again(&self, hub: &Hub) {
         let namespaces = hub.namespaces();
         let sockets: Vec<_> = namespaces.iter().flat_map(|each| each.sockets(&Targets::everyone())).collect();
         if sockets.is_empty() {
             return;
         }
-        tracing::warn!(sockets = sockets.len(), "the store had lost this node's sockets, reporting them again");
+        tracing::info!(sockets = sockets.len(), "reporting this node's sockets to the store again");
         for socket in &sockets {
             let Some(session) = Session::of(socket) else { continue };
             {

@@ -3,6 +3,7 @@
 use crate::{Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result};
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use std::time::Duration;
 
 pub(crate) struct MemoryNodes {
     identity: NodeIdentity,
@@ -31,7 +32,7 @@ impl Nodes for MemoryNodes {
         Ok(info.into_iter().collect())
     }
 
-    async fn leave(&self) -> Result<()> {
+    async fn leave(&self, _: Duration) -> Result<()> {
         *self.load.lock() = None;
         Ok(())
     }

@@ -3,8 +3,8 @@
 use crate::{Result, StoreError};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisResult,
-    ScriptInvocation,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError,
+    RedisResult, ScriptInvocation,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,7 +38,7 @@ struct Connection {
 }
 
 impl Link {
-    pub(crate) fn new(client: Client) -> Result<Self> {
+    pub(crate) fn new(client: &Client) -> Result<Self> {
         let info = client.get_connection_info().clone();
         // Only RESP3 tells of the end of a connection.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -60,11 +60,6 @@ impl Link {
     /// Runs one command.
     pub(crate) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         self.within_deadline(async |mut commands| command.query_async(&mut commands).await).await
-    }
-
-    /// Runs commands as one; all their keys have one tag.
-    pub(crate) async fn transaction<T: FromRedisValue>(&self, commands: &redis::Pipeline) -> Result<T> {
-        self.within_deadline(async |mut connection| commands.query_async(&mut connection).await).await
     }
 
     async fn within_deadline<T>(&self, call: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>) -> Result<T> {
@@ -126,8 +121,9 @@ fn mark_broken(used: Option<Connection>) {
     }
 }
 
-/// A new connection may do better: this one has ended, or leads to a server that has become a replica.
-fn is_lost(error: &redis::RedisError) -> bool {
+/// A new connection may do better: this one has ended, or leads to a server that has become a replica. An answer of the
+/// wrong shape is no reason: if the stream itself were garbled, its reader would end it.
+fn is_lost(error: &RedisError) -> bool {
     let demoted = matches!(error.code(), Some("READONLY" | "MASTERDOWN"));
-    error.is_io_error() || error.is_unrecoverable_error() || demoted
+    demoted || (error.kind() != ErrorKind::Parse && (error.is_io_error() || error.is_unrecoverable_error()))
 }

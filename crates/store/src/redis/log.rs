@@ -1,7 +1,7 @@
 //! The log of each conversation, in a Redis stream.
 
 use super::Link;
-use super::scripts::APPEND;
+use super::scripts::{APPEND, READ};
 use crate::log::new_epoch;
 use crate::{
     Appended, DUPLICATE_WINDOW, Entry, Fill, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange,
@@ -47,13 +47,11 @@ impl MessageLog for RedisLog {
     }
 
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage> {
-        let mut commands = redis::pipe();
-        commands.atomic();
-        commands.cmd("HMGET").arg(keys::log_head(conversation)).arg("epoch").arg("seq");
-        add_range(&mut commands, &keys::log(conversation), range);
-        let ((epoch, seq), found): ((Option<String>, Option<u64>), Vec<StreamEntry>) =
-            self.link.transaction(&commands).await?;
-        let (Some(epoch), Some(seq)) = (epoch, seq) else {
+        let mut script = READ.key(keys::log(conversation));
+        script.key(keys::log_head(conversation));
+        add_range(&mut script, range);
+        let found: Option<(String, u64, Vec<StreamEntry>)> = self.link.script(&script).await?;
+        let Some((epoch, seq, found)) = found else {
             let complete = range.is_complete(0, None);
             return Ok(LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete });
         };
@@ -82,16 +80,16 @@ fn add_publications(script: &mut ScriptInvocation<'_>, publications: &[Publicati
     }
 }
 
-/// With `after`, from there upwards; else from the end downwards.
-fn add_range(commands: &mut redis::Pipeline, log: &str, range: ReadRange) {
+/// The arguments of `read.lua`: with `after`, from there upwards; else from the end downwards.
+fn add_range(script: &mut ScriptInvocation<'_>, range: ReadRange) {
     // 0 names no entry, so `before: 0` or 1 finds nothing, as it should. COUNT 0 would mean everything.
     let end = range.before.map_or_else(|| "+".to_owned(), |before| before.saturating_sub(1).to_string());
     let count = range.limit().max(1);
     match range.after {
-        Some(after) => commands.cmd("XRANGE").arg(log).arg(after.saturating_add(1)).arg(end),
-        None => commands.cmd("XREVRANGE").arg(log).arg(end).arg("-"),
+        Some(after) => script.arg("XRANGE").arg(after.saturating_add(1)).arg(end),
+        None => script.arg("XREVRANGE").arg(end).arg("-"),
     };
-    commands.arg("COUNT").arg(count);
+    script.arg(count);
 }
 
 fn parse_entry(conversation: &str, epoch: &str, (id, mut fields): StreamEntry) -> Result<Entry> {

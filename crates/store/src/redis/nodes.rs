@@ -127,14 +127,16 @@ impl Nodes for RedisNodes {
         Ok(nodes)
     }
 
-    async fn leave(&self) -> Result<()> {
+    async fn leave(&self, grace: Duration) -> Result<()> {
+        let grace = u64::try_from(grace.min(LEASE).as_millis()).unwrap_or(u64::MAX);
         let in_buckets = (0..BUCKETS).map(async |bucket| {
             let mut script = LEAVE.key(keys::bucket_leases(bucket));
-            let script = script.key(keys::node_sockets(bucket, &self.instance)).arg(&self.instance);
+            let script = script.key(keys::node_sockets(bucket, &self.instance)).arg(&self.instance).arg(grace);
             self.link.script::<()>(script).await
         });
         let mut script = LEAVE.key(keys::leases());
-        let script = script.key(keys::node_rooms(&self.instance)).key(keys::node_infos()).arg(&self.instance);
+        let script =
+            script.key(keys::node_rooms(&self.instance)).key(keys::node_infos()).arg(&self.instance).arg(grace);
         tokio::try_join!(self.link.script::<()>(script), try_join_all(in_buckets))?;
         Ok(())
     }

@@ -23,3 +23,4 @@ script!(GET, "common", "get");
 script!(SWEEP, "common", "sweep");
 script!(ENTER, "common", "enter");
 script!(APPEND, "append");
+script!(READ, "read");

@@ -3,6 +3,7 @@
 use crate::bench::Bench;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_store::{
     Appended, Entry, Fill, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange, parse_message_id,
@@ -158,29 +159,28 @@ pub(crate) async fn entries_come_back_as_they_were_written(bench: Bench) {
     }
 }
 
+/// After, before, limit; the numbers of the page, and whether it is complete.
+type Case = (Option<u64>, Option<u64>, usize, Range<u64>, bool);
+
 pub(crate) async fn a_page_says_whether_anything_is_missing(bench: Bench) {
     let log = &*bench.store.log;
     for _ in 0..10 {
         append(log, "{}").await;
     }
-    // after, before, limit: numbers, complete
-    let cases: [(Option<u64>, Option<u64>, usize, std::ops::RangeInclusive<u64>, bool); 13] = [
-        (None, None, 3, 8..=10, true),
-        (None, None, 50, 1..=10, true),
-        (None, Some(4), 2, 2..=3, true),
-        (None, Some(100), 2, 9..=10, true),
-        (Some(0), None, 50, 1..=10, true),
-        (Some(7), None, 3, 8..=10, true),
-        (Some(7), None, 2, 8..=9, false),
-        (Some(2), Some(6), 50, 3..=5, true),
-        (Some(2), Some(6), 2, 3..=4, false),
-        (Some(9), None, 50, 10..=10, true),
-        #[expect(clippy::reversed_empty_ranges, reason = "no entry")]
-        (Some(10), None, 50, 1..=0, true),
-        #[expect(clippy::reversed_empty_ranges, reason = "no entry")]
-        (None, Some(1), 50, 1..=0, true),
-        #[expect(clippy::reversed_empty_ranges, reason = "no entry")]
-        (Some(3), None, 0, 1..=0, false),
+    let cases: [Case; 13] = [
+        (None, None, 3, 8..11, true),
+        (None, None, 50, 1..11, true),
+        (None, Some(4), 2, 2..4, true),
+        (None, Some(100), 2, 9..11, true),
+        (Some(0), None, 50, 1..11, true),
+        (Some(7), None, 3, 8..11, true),
+        (Some(7), None, 2, 8..10, false),
+        (Some(2), Some(6), 50, 3..6, true),
+        (Some(2), Some(6), 2, 3..5, false),
+        (Some(9), None, 50, 10..11, true),
+        (Some(10), None, 50, 0..0, true),
+        (None, Some(1), 50, 0..0, true),
+        (Some(3), None, 0, 0..0, false),
     ];
     for (after, before, limit, numbers, complete) in cases {
         let page = read(log, after, before, limit).await;

@@ -1,6 +1,7 @@
 //! Leases.
 
 use crate::bench::Bench;
+use std::time::Duration;
 use trunkline_store::{Lease, NodeInfo, NodeLoad};
 
 pub(crate) async fn a_node_is_alive_from_its_first_heartbeat_until_it_leaves(bench: Bench) {
@@ -17,7 +18,7 @@ pub(crate) async fn a_node_is_alive_from_its_first_heartbeat_until_it_leaves(ben
     };
     assert_eq!(nodes.alive().await.unwrap(), [info]);
 
-    nodes.leave().await.unwrap();
+    nodes.leave(Duration::ZERO).await.unwrap();
     assert_eq!(nodes.alive().await.unwrap(), []);
     assert_eq!(nodes.heartbeat(NodeLoad::default()).await.unwrap(), Lease::Started);
 }

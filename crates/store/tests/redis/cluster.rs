@@ -217,10 +217,33 @@ async fn a_node_that_leaves_with_open_sockets_is_swept_at_once() {
         beat(&living).await;
         leaving.presence.connect("alice", "s1").await.unwrap();
         leaving.presence.enter("room", "alice", "s1").await.unwrap();
-        leaving.nodes.leave().await.unwrap();
+        leaving.nodes.leave(Duration::ZERO).await.unwrap();
         assert_eq!(living.nodes.alive().await.unwrap().len(), 1);
         assert_eq!(living.presence.sweep().await.unwrap().len(), 1);
         assert_eq!(living.presence.members("room").await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_turns_up_elsewhere_within_the_grace_of_a_leaving_node_never_went_offline() {
+    within_deadline(async {
+        let server = RedisServer::start().await;
+        let (leaving, living) = (node(&server, "leaving"), node(&server, "living"));
+        beat(&leaving).await;
+        beat(&living).await;
+        leaving.presence.connect("alice", "s1").await.unwrap();
+        leaving.presence.connect("bob", "s2").await.unwrap();
+        leaving.nodes.leave(Duration::from_secs(2)).await.unwrap();
+        assert_eq!(living.presence.sweep().await.unwrap(), [], "the grace runs");
+        assert!(!living.presence.connect("alice", "s3").await.unwrap().first);
+        let gone = eventually(LEASE_AND_SWEEP, "the sweep after the grace", async || {
+            living.presence.sweep().await.unwrap().pop()
+        })
+        .await;
+        assert_eq!(gone.user_id, "bob");
+        assert_eq!(living.presence.sweep().await.unwrap(), []);
+        assert!(living.presence.get(&["alice".into()]).await.unwrap()[0].online);
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use crate::{entry, node, node_with, within_deadline};
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
-use trunkline_store::{LogLimits, NewEntry, NodeLoad, ReadRange, keys};
+use trunkline_store::{LogLimits, NodeLoad, ReadRange, keys};
 use trunkline_testkit::RedisServer;
 
 async fn all_keys(connection: &mut MultiplexedConnection) -> Vec<String> {
@@ -32,14 +32,16 @@ async fn only_what_expires_is_left_when_everybody_has_gone() {
             store.presence.leave("room", &socket).await.unwrap();
             store.presence.disconnect(&user, &socket).await.unwrap();
         }
-        store.nodes.leave().await.unwrap();
+        store.nodes.leave(Duration::ZERO).await.unwrap();
 
         let mut connection = server.connection().await;
         let left = all_keys(&mut connection).await;
         assert_eq!(left.len(), 50 + 50 + 2 + 1, "last seen, sent, the log and its head, the sweeper");
         for key in left {
             assert!(key.starts_with("trunkline:"), "{key}");
-            assert!(expiry_ms(&mut connection, &key).await > 0, "{key} stays for ever");
+            let expiry = expiry_ms(&mut connection, &key).await;
+            assert!(expiry > 0, "{key} stays for ever");
+            assert!(!key.contains(":sent:") || expiry > 600_000, "{key} is remembered for {expiry} ms only");
         }
     })
     .await;
@@ -56,7 +58,7 @@ async fn nothing_of_a_dead_node_is_left_after_the_sweep() {
             dead.presence.connect(&user, &socket).await.unwrap();
             dead.presence.enter(&format!("room-{}", n % 7), &user, &socket).await.unwrap();
         }
-        dead.nodes.leave().await.unwrap();
+        dead.nodes.leave(Duration::ZERO).await.unwrap();
         assert_eq!(living.presence.sweep().await.unwrap().len(), 300);
 
         let mut connection = server.connection().await;
@@ -72,9 +74,7 @@ async fn a_silent_log_expires_before_its_numbering() {
     within_deadline(async {
         let server = RedisServer::start().await;
         let store = node_with(&server, "one", LogLimits { max_age: Duration::from_secs(60), ..LogLimits::default() });
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-        let fresh = || NewEntry { timestamp_ms: now.try_into().unwrap(), ..entry(None) };
-        let first = store.log.append(fresh(), &[]).await.unwrap();
+        let first = store.log.append(entry(None), &[]).await.unwrap();
         let mut connection = server.connection().await;
         let log = expiry_ms(&mut connection, &keys::log("general")).await;
         let head = expiry_ms(&mut connection, &keys::log_head("general")).await;
@@ -85,7 +85,7 @@ async fn a_silent_log_expires_before_its_numbering() {
         let range = |after| ReadRange { after: Some(after), limit: 10, ..ReadRange::default() };
         assert!(!store.log.read("general", range(0)).await.unwrap().complete, "1 is gone");
         assert!(store.log.read("general", range(1)).await.unwrap().complete, "nothing after 1 is");
-        let second = store.log.append(fresh(), &[]).await.unwrap();
+        let second = store.log.append(entry(None), &[]).await.unwrap();
         assert_eq!((second.seq, second.epoch), (2, first.epoch));
         assert!(!store.log.read("general", range(0)).await.unwrap().complete);
         assert_eq!(store.log.read("general", range(1)).await.unwrap().entries.len(), 1);

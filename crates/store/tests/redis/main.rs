@@ -4,8 +4,9 @@ mod cluster;
 mod keyspace;
 mod nodes;
 mod outage;
+mod slots;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_store::{LogLimits, NewEntry, NodeIdentity, Store};
 use trunkline_testkit::RedisServer;
 
@@ -28,7 +29,7 @@ fn entry(client_message_id: Option<&str>) -> NewEntry {
         conversation: "general".into(),
         sender: "alice".into(),
         client_message_id: client_message_id.map(str::to_owned),
-        timestamp_ms: 1_700_000_000_000,
+        timestamp_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap(),
         body: "{}".into(),
     }
 }

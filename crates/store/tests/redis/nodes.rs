@@ -1,8 +1,9 @@
 //! Leases, seen by other nodes.
 
 use crate::{node, within_deadline};
+use std::time::Duration;
 use trunkline_store::{LogLimits, NodeIdentity, NodeLoad, Store};
-use trunkline_testkit::RedisServer;
+use trunkline_testkit::{RedisServer, eventually};
 
 #[tokio::test]
 async fn nodes_see_each_other() {
@@ -34,9 +35,11 @@ async fn of_a_node_that_restarted_the_newer_boot_is_seen() {
         };
         let (old, new) = (boot("old"), boot("new"));
         old.nodes.heartbeat(NodeLoad::default()).await.unwrap();
-        // Leases are counted in milliseconds: the newer one must end later.
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        new.nodes.heartbeat(NodeLoad::default()).await.unwrap();
+        eventually(Duration::from_secs(5), "the newer boot being seen", async || {
+            new.nodes.heartbeat(NodeLoad::default()).await.unwrap();
+            old.nodes.alive().await.unwrap()[0].epoch == "new"
+        })
+        .await;
         let seen = old.nodes.alive().await.unwrap();
         assert_eq!(seen.iter().map(|node| node.epoch.as_str()).collect::<Vec<_>>(), ["new"]);
     })

@@ -7,8 +7,8 @@ import { SignIn } from "./signin";
 
 type Stage =
   | { at: "starting" }
-  | { at: "sign-in"; server: Demo; problem?: string }
-  | { at: "chat"; chat: Chat };
+  | { at: "sign-in"; server: Demo; problem?: string | undefined }
+  | { at: "chat"; server: Demo; chat: Chat };
 
 /** Signs the user in, by memory where possible, and hands over to the chat. */
 export function App() {
@@ -18,7 +18,7 @@ export function App() {
     remember(identity);
     const chat = new Chat(server, identity);
     chat.start();
-    setStage({ at: "chat", chat });
+    setStage({ at: "chat", server, chat });
   };
 
   const begin = async (): Promise<void> => {
@@ -36,13 +36,14 @@ export function App() {
 
   if (stage.at === "starting") return null;
   if (stage.at === "sign-in") {
-    return <SignIn server={stage.server} problem={stage.problem} onIdentity={(identity) => enter(stage.server, identity)} />;
+    const { server, problem } = stage;
+    return <SignIn server={server} problem={problem} onIdentity={(identity) => enter(server, identity)} />;
   }
-  const signOut = (): void => {
-    stage.chat.stop();
+  const { chat, server } = stage;
+  const leave = (problem?: string): void => {
+    chat.stop();
     forget();
-    setStage({ at: "starting" });
-    void begin();
+    setStage({ at: "sign-in", server, problem });
   };
-  return <ChatFrame chat={stage.chat} onSignOut={signOut} />;
+  return <ChatFrame chat={chat} onSignOut={() => leave()} onRefused={leave} />;
 }

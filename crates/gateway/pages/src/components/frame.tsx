@@ -10,8 +10,15 @@ import { Toasts } from "./toasts";
 
 type Drawer = "conversations" | "people" | undefined;
 
+interface Props {
+  chat: Chat;
+  onSignOut(): void;
+  /** The server did not let this user in, not even once. */
+  onRefused(problem: string): void;
+}
+
 /** The three columns; on a narrow screen the outer two are drawers. */
-export function ChatFrame({ chat, onSignOut }: { chat: Chat; onSignOut(): void }) {
+export function ChatFrame({ chat, onSignOut, onRefused }: Props) {
   const state = useStore(chat.store);
   const [drawer, setDrawer] = useState<Drawer>();
   const close = (): void => setDrawer(undefined);
@@ -27,6 +34,12 @@ export function ChatFrame({ chat, onSignOut }: { chat: Chat; onSignOut(): void }
   useEffect(() => {
     document.title = pageTitle(state);
   }, [state]);
+
+  const { state: linkState, nodeId, problem } = state.link;
+  const neverIn = linkState === "refused" && nodeId === undefined;
+  useEffect(() => {
+    if (neverIn) onRefused(problem ?? "The server refused the connection");
+  }, [neverIn]);
 
   return (
     <div class="frame" data-drawer={drawer}>
