@@ -36,7 +36,12 @@ export function ConversationView({ chat, state, onConversations, onPeople }: Pro
         </div>
         <Status link={state.link} />
         {!open.peer && open.membership === "in" && (
-          <button class="icon-button wide-only" onClick={() => void chat.leave(open.id)} aria-label={`Leave ${title(open)}`} title="Leave this conversation">
+          <button
+            class="icon-button wide-only"
+            onClick={() => void chat.leave(open.id)}
+            aria-label={`Leave ${title(open)}`}
+            title="Leave this conversation"
+          >
             <Leave />
           </button>
         )}

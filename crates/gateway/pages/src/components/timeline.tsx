@@ -77,7 +77,15 @@ function RowView({ row, chat, conversationId, me }: { row: Row; chat: Chat; conv
       const { senderId, content, timestamp } = row.message;
       const mine = senderId === me;
       return (
-        <Bubble mine={mine} first={row.first} senderId={senderId} timestamp={timestamp} content={content} state="sent" onSender={() => chat.openDirect(senderId)}>
+        <Bubble
+          mine={mine}
+          first={row.first}
+          senderId={senderId}
+          timestamp={timestamp}
+          content={content}
+          state="sent"
+          onSender={() => chat.openDirect(senderId)}
+        >
           {mine && <span class="tick" role="img" aria-label="Sent"><Sent /></span>}
         </Bubble>
       );
