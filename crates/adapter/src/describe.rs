@@ -1,6 +1,6 @@
 //! A socket as cluster members describe it to each other.
 
-use std::{net::SocketAddr, time::UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -44,33 +44,38 @@ impl RemoteSocket {
 
 /// All nine keys, always: code on Node servers reads them without asking.
 fn handshake(handshake: &Handshake) -> Value {
-    let issued = handshake.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let issued = handshake.time().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let issued = i64::try_from(issued).unwrap_or(i64::MAX);
     json!({
         "headers": headers(handshake),
         "time": date::text(issued).unwrap_or_default(),
-        "address": handshake.address.as_ref().map(SocketAddr::ip).map_or_else(String::new, |ip| ip.to_string()),
-        "xdomain": handshake.headers.contains_key("origin"),
+        "address": handshake.address().map(|address| address.ip()).map_or_else(String::new, |ip| ip.to_string()),
+        "xdomain": handshake.header("origin").is_some(),
         "secure": false,
         "issued": issued,
         "url": url(handshake),
         "query": query(handshake),
-        "auth": auth(&handshake.auth),
+        "auth": auth(&handshake.auth()),
     })
 }
 
 fn headers(handshake: &Handshake) -> Map<String, Value> {
     let mut headers = Map::new();
-    for name in handshake.headers.keys().filter(|name| !SECRET_HEADERS.contains(&name.as_str())) {
-        let values: Vec<_> =
-            handshake.headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
-        headers.insert(name.as_str().to_owned(), values.join(", ").into());
+    for (name, value) in handshake.headers().filter(|(name, _)| !SECRET_HEADERS.contains(name)) {
+        // Several of one name are one list, as in Node.
+        match headers.get_mut(name) {
+            Some(Value::String(values)) => {
+                values.push_str(", ");
+                values.push_str(value);
+            }
+            _ => drop(headers.insert(name.to_owned(), value.into())),
+        }
     }
     headers
 }
 
 fn url(handshake: &Handshake) -> String {
-    let path = handshake.url.split('?').next().unwrap_or_default();
+    let path = handshake.url().split('?').next().unwrap_or_default();
     let query: Vec<_> = parameters(handshake).map(|(raw, ..)| raw).collect();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }

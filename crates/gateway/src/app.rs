@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_adapter::{Cluster, ClusterOptions};
 use trunkline_hub::{
     Hub,
-    lanes::socketioxide::{Options, SocketioxideLane},
+    lanes::{Options, socketioxide::SocketioxideLane, websocket::WebSocketLane},
 };
 use trunkline_store::{Lease, LogLimits, NodeIdentity, NodeLoad, Store};
 
@@ -35,7 +35,7 @@ const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Node {
     pub(crate) hub: Hub,
-    pub(crate) lane: SocketioxideLane,
+    pub(crate) lanes: Lanes,
     pub(crate) domain: Arc<Domain>,
     pub(crate) cluster: Cluster,
     pub(crate) store: Store,
@@ -85,23 +85,14 @@ impl Node {
             hub.add_namespace(&speaker.namespace, Arc::new(gatekeeper));
             cluster.serve(&speaker.namespace);
         }
-        let lane = SocketioxideLane::new(
-            &hub,
-            &Options {
-                ping_interval: config.ping_interval,
-                ping_timeout: config.ping_timeout,
-                max_payload: config.max_payload,
-                polling: config.polling,
-                websocket: config.websocket,
-            },
-        );
+        let lanes = Lanes::new(&hub, &config);
         let shared = http::Shared::new(http::Parts {
             node_id: config.node_id.clone(),
             auth_mode: authenticator.mode(),
             demo_secret: demo_secret(&config),
             hub: hub.clone(),
             cluster: cluster.clone(),
-            lane: lane.clone(),
+            lanes: lanes.clone(),
             metrics,
         });
         if !cluster.ready(FIRST_LINK).await {
@@ -109,7 +100,7 @@ impl Node {
         }
         let node = Self {
             hub,
-            lane,
+            lanes,
             domain,
             cluster,
             store,
@@ -161,6 +152,43 @@ impl Node {
     async fn heartbeat(&self) {
         let (store, domain) = (self.store.clone(), Arc::clone(&self.domain));
         Heart { store, domain, hub: self.hub.clone(), shared: self.shared.clone() }.beat().await;
+    }
+}
+
+/// How clients get in.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    /// For those that open a WebSocket straight away, unless it is switched off.
+    pub websocket: Option<WebSocketLane>,
+    /// For all others.
+    pub socketioxide: SocketioxideLane,
+}
+
+impl Lanes {
+    fn new(hub: &Hub, config: &Config) -> Self {
+        let options = Options {
+            ping_interval: config.ping_interval,
+            ping_timeout: config.ping_timeout,
+            max_payload: config.max_payload,
+            polling: config.polling,
+            websocket: config.websocket,
+            outbox_bytes: config.outbox_limit,
+            stall_timeout: config.stall_timeout,
+            flush_delay: config.flush_delay,
+            flushers: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        Self {
+            websocket: config.websocket_lane.then(|| WebSocketLane::new(hub.clone(), &options)),
+            socketioxide: SocketioxideLane::new(hub, &options),
+        }
+    }
+
+    /// Waits until nobody is connected any more. The sockets are closed already, and nothing comes in.
+    pub(crate) async fn close(&self) {
+        if let Some(lane) = &self.websocket {
+            lane.close().await;
+        }
+        self.socketioxide.closed().await;
     }
 }
 

@@ -25,7 +25,7 @@ pub async fn drain(node: Node) -> bool {
         self::sockets(&node).iter().for_each(|socket| socket.close(CloseReason::Shutdown));
         node.hub.idle().await;
         node.domain.close().await;
-        node.lane.closed().await;
+        node.lanes.close().await;
         node.connections.close();
         node.connections.wait().await;
     })

@@ -4,11 +4,12 @@
 //! above (dialects, the adapter) sees the hub alone. It knows neither Redis nor chat. In reading order:
 //!
 //! - [`packet`](Encoded): what travels, encoded once
-//! - `socket`: an ordered bounded inbox, a bounded outbox, the rooms it is in
+//! - `socket`: an ordered bounded inbox, a bounded outbox, the rooms it is in; `acks`: answers it waits for
 //! - `rooms`: the sharded index behind a fan-out
 //! - `namespace`: the sockets of a path, and the [`Handler`] that says what to do with their events
 //! - [`lanes`]: how connections arrive; one file a lane
 
+mod acks;
 mod handshake;
 pub mod lanes;
 pub mod metrics;
@@ -24,7 +25,9 @@ use ahash::AHashMap;
 use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
+pub use acks::AckError;
 pub use handshake::{Handshake, PeerAddress};
+pub use lanes::Flush;
 pub use namespace::{Handler, Namespace, Refusal};
 pub use packet::{Encoded, Packet};
 pub use reason::{Close, CloseReason};

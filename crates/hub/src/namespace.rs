@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     handshake::Handshake,
-    lanes::{Outbox, SendError},
+    lanes::{Flush, Outbox, SendError},
     metrics,
     packet::{Encoded, Packet},
     reason::CloseReason,
@@ -74,6 +74,10 @@ impl Namespace {
         &self.0.name
     }
 
+    pub(crate) fn name_shared(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
+    }
+
     pub(crate) fn handler(&self) -> &dyn Handler {
         &*self.0.handler
     }
@@ -123,7 +127,7 @@ impl Namespace {
     /// The sockets of this node that `targets` names.
     pub fn sockets(&self, targets: &Targets) -> Vec<Socket> {
         let mut sockets = Vec::new();
-        self.for_each(targets, |socket| sockets.push(socket.clone()));
+        self.for_each(targets, |socket, _| sockets.push(socket.clone()));
         sockets
     }
 
@@ -159,7 +163,7 @@ impl Namespace {
         // Closing a slow consumer takes locks of its own: not under the index's.
         let mut taken = 0;
         let mut full = Vec::new();
-        self.for_each(targets, |socket| match socket.deliver(packet, volatile) {
+        self.for_each(targets, |socket, flush| match socket.deliver(packet, volatile, flush) {
             Ok(()) => taken += 1,
             Err(SendError::Full) => full.push(socket.clone()),
             Err(SendError::Closed) => {}
@@ -173,14 +177,15 @@ impl Namespace {
         taken
     }
 
-    fn for_each(&self, targets: &Targets, mut f: impl FnMut(&Socket)) {
+    fn for_each(&self, targets: &Targets, mut f: impl FnMut(&Socket, Flush)) {
         if !targets.rooms.is_empty() {
             self.0.rooms.for_each(&targets.rooms, &targets.except, f);
             return;
         }
         let left_out = self.0.rooms.ids(&targets.except);
         let sockets = self.0.sockets.read();
-        sockets.iter().filter(|(id, _)| !left_out.contains(*id)).for_each(|(_, socket)| f(socket));
+        let flush = Flush::for_recipients(sockets.len());
+        sockets.iter().filter(|(id, _)| !left_out.contains(*id)).for_each(|(_, socket)| f(socket, flush));
     }
 }
 

@@ -61,7 +61,7 @@ impl Encoded {
         self.text.is_empty()
     }
 
-    /// The event's name: the first element, when it is a string.
+    /// The event's name: the first element, when it is a string or a number.
     pub fn event_name(&self) -> Option<Cow<'_, str>> {
         serde_json::from_str::<First<'_>>(&self.text).ok().map(|first| first.0)
     }
@@ -87,8 +87,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
                 f.write_str("an array that starts with an event name")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                #[derive(serde::Deserialize)]
-                struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
                 let name: Option<Name<'de>> = seq.next_element()?;
                 let name = name.ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
@@ -96,6 +94,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
             }
         }
         deserializer.deserialize_seq(Reader)
+    }
+}
+
+/// A string, or a number, which is a name too.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an event name")
+            }
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(name.into()))
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(name.to_owned().into()))
+            }
+            fn visit_u64<E>(self, name: u64) -> Result<Self::Value, E> {
+                Ok(Name(name.to_string().into()))
+            }
+            fn visit_i64<E>(self, name: i64) -> Result<Self::Value, E> {
+                Ok(Name(name.to_string().into()))
+            }
+            fn visit_f64<E>(self, name: f64) -> Result<Self::Value, E> {
+                Ok(Name(name.to_string().into()))
+            }
+        }
+        deserializer.deserialize_any(Reader)
     }
 }
 
@@ -129,12 +158,13 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Second<T> {
 pub struct Packet {
     pub(crate) event: Encoded,
     pub(crate) socketioxide: OnceLock<crate::lanes::socketioxide::Prepared>,
+    pub(crate) websocket: OnceLock<Box<[Bytes]>>,
 }
 
 impl Packet {
     /// A packet that carries `event`.
     pub fn new(event: Encoded) -> Self {
-        Self { event, socketioxide: OnceLock::new() }
+        Self { event, socketioxide: OnceLock::new(), websocket: OnceLock::new() }
     }
 
     /// What it carries.
@@ -173,7 +203,7 @@ mod tests {
 
     #[test]
     fn hostile_text_is_no_name() {
-        for text in ["", "[]", "{}", "[1]", "null", "[\"open", &"[".repeat(100_000)] {
+        for text in ["", "[]", "{}", "[null]", "[[1]]", "null", "[\"open", &"[".repeat(100_000)] {
             assert_eq!(Encoded::new(text.to_owned(), vec![]).event_name(), None, "{text:.20}");
         }
     }

@@ -1,12 +1,15 @@
 //! Which sockets are in which room, on this node: an index in shards, each behind its own lock,
 //! so that a fan-out to one room does not hold up the others.
 
-use std::sync::Arc;
+use std::{collections::{HashMap, hash_map::Entry}, sync::Arc};
 
 use ahash::{AHashMap, AHashSet, RandomState};
 use parking_lot::RwLock;
 
-use crate::socket::{Socket, SocketId};
+use crate::{
+    lanes::Flush,
+    socket::{Socket, SocketId},
+};
 
 /// A room's name, as on the wire.
 pub type RoomName = Arc<str>;
@@ -14,7 +17,52 @@ pub type RoomName = Arc<str>;
 /// Enough that two cores seldom meet in one shard, few enough to walk for `rooms()`.
 const SHARDS: usize = 64;
 
-type Members = AHashMap<SocketId, Socket>;
+/// Who is in a room. Most rooms are of one socket or one user's few: those need no table.
+#[derive(Debug)]
+enum Members {
+    One(Socket),
+    Many(AHashMap<SocketId, Socket>),
+}
+
+impl Members {
+    fn insert(&mut self, socket: &Socket) {
+        if let Self::One(only) = self {
+            if only.id() == socket.id() {
+                return;
+            }
+            *self = Self::Many(AHashMap::from_iter([(only.id().clone(), only.clone())]));
+        }
+        if let Self::Many(members) = self {
+            members.insert(socket.id().clone(), socket.clone());
+        }
+    }
+
+    /// Whether nobody is left.
+    fn remove(&mut self, id: &SocketId) -> bool {
+        match self {
+            Self::One(only) => only.id() == id,
+            Self::Many(members) => {
+                members.remove(id);
+                members.is_empty()
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(members) => members.len(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Socket> {
+        let (one, many) = match self {
+            Self::One(only) => (Some(only), None),
+            Self::Many(members) => (None, Some(members.values())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
 
 /// Which sockets an emit is for: the union of `rooms` (everyone when empty) less the members of `except`,
 /// each socket once. A socket's id is a room that it alone is in.
@@ -45,10 +93,12 @@ impl Targets {
     }
 }
 
+type Index = HashMap<RoomName, Members, RandomState>;
+
 #[derive(Debug)]
 pub(crate) struct Rooms {
     hasher: RandomState,
-    shards: Box<[RwLock<AHashMap<RoomName, Members>>]>,
+    shards: Box<[RwLock<Index>]>,
 }
 
 impl Rooms {
@@ -56,25 +106,30 @@ impl Rooms {
         Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
     }
 
-    fn shard(&self, room: &str) -> &RwLock<AHashMap<RoomName, Members>> {
+    fn shard(&self, room: &str) -> &RwLock<Index> {
         &self.shards[self.hasher.hash_one(room) as usize % SHARDS]
     }
 
     /// Whether this made the room.
     pub(crate) fn insert(&self, room: &RoomName, socket: &Socket) -> bool {
         let mut shard = self.shard(room).write();
-        let members = shard.entry(Arc::clone(room)).or_default();
-        let first = members.is_empty();
-        members.insert(socket.id().clone(), socket.clone());
-        first
+        match shard.entry(Arc::clone(room)) {
+            Entry::Vacant(room) => {
+                room.insert(Members::One(socket.clone()));
+                true
+            }
+            Entry::Occupied(mut room) => {
+                room.get_mut().insert(socket);
+                false
+            }
+        }
     }
 
     /// Whether this emptied the room, which then is gone.
     pub(crate) fn remove(&self, room: &str, socket: &SocketId) -> bool {
         let mut shard = self.shard(room).write();
         let Some(members) = shard.get_mut(room) else { return false };
-        members.remove(socket);
-        let last = members.is_empty();
+        let last = members.remove(socket);
         if last {
             shard.remove(room);
         }
@@ -93,25 +148,22 @@ impl Rooms {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
-    /// Calls `f` once for each socket in the union of `rooms` that is in none of `except`.
+    /// Calls `f` once for each socket in the union of `rooms` that is in none of `except`, with what suits their number.
     /// `rooms` must not be empty: "everyone" is the namespace's own list.
     ///
     /// One room without exceptions, the common case, costs no allocation. `f` runs under the lock of a
     /// shard: it may enqueue, it must not join or leave.
-    pub(crate) fn for_each(&self, rooms: &[RoomName], except: &[RoomName], mut f: impl FnMut(&Socket)) {
+    pub(crate) fn for_each(&self, rooms: &[RoomName], except: &[RoomName], mut f: impl FnMut(&Socket, Flush)) {
         let left_out = self.ids(except);
-        if let [room] = rooms {
-            if let Some(members) = self.shard(room).read().get(room) {
-                members.iter().filter(|(id, _)| !left_out.contains(*id)).for_each(|(_, socket)| f(socket));
-            }
-            return;
-        }
+        let one = rooms.len() == 1;
         let mut seen = left_out;
         for room in rooms {
             if let Some(members) = self.shard(room).read().get(room) {
-                for (id, socket) in members {
-                    if seen.insert(id.clone()) {
-                        f(socket);
+                let flush = Flush::for_recipients(members.len());
+                for socket in members.iter() {
+                    let wanted = if one { !seen.contains(socket.id()) } else { seen.insert(socket.id().clone()) };
+                    if wanted {
+                        f(socket, flush);
                     }
                 }
             }
@@ -123,7 +175,7 @@ impl Rooms {
         let mut ids = AHashSet::new();
         for room in rooms {
             if let Some(members) = self.shard(room).read().get(room) {
-                ids.extend(members.keys().cloned());
+                ids.extend(members.iter().map(|socket| socket.id().clone()));
             }
         }
         ids

@@ -8,14 +8,16 @@ use std::{
     ops::Deref,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 
 use crate::{
+    acks::{AckError, Acks},
     handshake::Handshake,
-    lanes::{Outbox, SendError},
+    lanes::{Flush, Outbox, SendError},
     metrics,
     namespace::Namespace,
     packet::{Encoded, Packet},
@@ -107,6 +109,7 @@ struct Inner {
     /// The mirror of the namespace's room index for this socket. `Socket::leave_all` empties both.
     rooms: Mutex<Membership>,
     inbox: Mutex<Inbox>,
+    acks: Acks,
     outbox: Box<dyn Outbox>,
     /// Why this node is closing it. Set once: the first reason wins.
     closing: OnceLock<CloseReason>,
@@ -146,6 +149,7 @@ impl Socket {
             state: OnceLock::new(),
             rooms: Mutex::default(),
             inbox: Mutex::default(),
+            acks: Acks::default(),
             outbox,
             closing: OnceLock::new(),
         }))
@@ -193,19 +197,44 @@ impl Socket {
 
     /// Sends an event to this socket alone. A socket that can't take it is closed as a slow consumer.
     pub fn emit(&self, event: Encoded) {
-        match self.deliver(&Packet::new(event), false) {
+        match self.deliver(&Packet::new(event), false, Flush::Now) {
             Ok(()) => metrics::packets_out(1),
             Err(SendError::Full) => self.close(CloseReason::SlowConsumer),
             Err(SendError::Closed) => {}
         }
     }
 
+    /// Sends an event that the client is to answer, and waits for the answer no longer than `timeout`.
+    ///
+    /// # Errors
+    /// There is no answer in time, or the socket is closed or can't take the event; then it is closed as a slow consumer.
+    pub async fn emit_with_ack(&self, event: Encoded, timeout: Duration) -> Result<Encoded, AckError> {
+        if self.0.closing.get().is_some() {
+            return Err(AckError::Closed);
+        }
+        let waiting = self.0.acks.expect();
+        match self.0.outbox.send_with_id(self, &Packet::new(event), waiting.id()) {
+            Ok(()) => metrics::packets_out(1),
+            Err(SendError::Full) => {
+                self.close(CloseReason::SlowConsumer);
+                return Err(AckError::Closed);
+            }
+            Err(SendError::Closed) => return Err(AckError::Closed),
+        }
+        waiting.answer(timeout).await
+    }
+
+    /// Called by the lane when the client answers event number `id`. An answer that nobody waits for is dropped.
+    pub fn acked(&self, id: i64, args: Encoded) {
+        self.0.acks.resolve(id, args);
+    }
+
     /// Hands a packet to the lane, without a consequence when it does not fit.
-    pub(crate) fn deliver(&self, packet: &Packet, volatile: bool) -> Result<(), SendError> {
+    pub(crate) fn deliver(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
         if self.0.closing.get().is_some() {
             return Err(SendError::Closed);
         }
-        self.0.outbox.send(packet, volatile)
+        self.0.outbox.send(packet, volatile, flush)
     }
 
     /// The rooms it is in, its own id's among them.
@@ -297,6 +326,7 @@ impl Socket {
             return;
         }
         inbox.closed = true;
+        self.0.acks.close();
         self.0.namespace.forget(&self.0.id);
         self.enqueue(&mut inbox, Job::Disconnected(reason));
     }

@@ -87,7 +87,7 @@ impl Authenticator {
 }
 
 fn token(handshake: &Handshake) -> Option<String> {
-    let from_auth = || handshake.auth.get("token").and_then(|token| token.as_str()).map(str::to_owned);
+    let from_auth = || handshake.auth().get("token").and_then(|token| token.as_str()).map(str::to_owned);
     let from_query = || query_value(handshake.query(), "token");
     let from_header = || {
         let (scheme, token) = handshake.header("authorization")?.split_once(' ')?;
@@ -115,7 +115,7 @@ mod tests {
         if let Some(token) = bearer {
             headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
-        Handshake { headers, url: url.to_owned(), auth, address: None, time: SystemTime::now() }
+        Handshake::new(&headers, url, None).with_auth(&auth.to_string())
     }
 
     fn jwt() -> Authenticator {

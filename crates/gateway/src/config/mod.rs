@@ -150,6 +150,14 @@ pub struct Config {
     pub websocket: bool,
     /// Bytes of one message.
     pub max_payload: usize,
+    /// Whether plain WebSocket connections are served by the lean lane.
+    pub websocket_lane: bool,
+    /// How long packets gather after a fan-out.
+    pub flush_delay: Duration,
+    /// Bytes that may wait for one client.
+    pub outbox_limit: usize,
+    /// How long a client may read nothing of what waits for it.
+    pub stall_timeout: Duration,
     /// Who hears of users going online and offline.
     pub presence_broadcast: PresenceBroadcast,
     /// How long a user without a connection still counts as online.
@@ -237,8 +245,10 @@ impl Reader<'_> {
         let log_max_age = self.required("log-max-age", |text| parse::positive(text, Unit::Seconds));
         let drain_window = self.required("drain-window", |text| parse::duration(text, Unit::Seconds));
         let drain_timeout = self.required("drain-timeout", |text| parse::positive(text, Unit::Seconds));
-        self.required("websocket-lane", parse::switch);
-        self.required("flush-delay", |text| parse::duration(text, Unit::Milliseconds));
+        let websocket_lane = self.required("websocket-lane", parse::switch);
+        let flush_delay = self.required("flush-delay", |text| parse::duration(text, Unit::Milliseconds));
+        let outbox_limit = self.required("outbox-limit", |text| parse::number(text, 1024));
+        let stall_timeout = self.required("stall-timeout", |text| parse::positive(text, Unit::Seconds));
         self.required("recovery-window", |text| parse::duration(text, Unit::Seconds));
         self.optional("jwks-url", |text| text.parse::<http::Uri>().map_err(|_| "expected a URL".to_owned()));
         let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
@@ -261,6 +271,10 @@ impl Reader<'_> {
             polling,
             websocket,
             max_payload: usize::try_from(max_payload?).ok()?,
+            websocket_lane: websocket_lane?,
+            flush_delay: flush_delay?,
+            outbox_limit: usize::try_from(outbox_limit?).ok()?,
+            stall_timeout: stall_timeout?,
             presence_broadcast: broadcast?,
             presence_grace: presence_grace?,
             log_max_entries: log_max_entries?,
@@ -488,9 +502,9 @@ mod tests {
 
     #[test]
     fn what_does_nothing_yet_is_checked_and_named() {
-        let config = load(&[("auth", "insecure-query"), ("flush-delay", "1")], &[]).unwrap();
-        assert_eq!(config.without_effect, ["--flush-delay"]);
-        assert!(load(&[("auth", "insecure-query"), ("flush-delay", "fast")], &[]).is_err());
+        let config = load(&[("auth", "insecure-query"), ("recovery-window", "1m")], &[]).unwrap();
+        assert_eq!(config.without_effect, ["--recovery-window"]);
+        assert!(load(&[("auth", "insecure-query"), ("recovery-window", "long")], &[]).is_err());
     }
 
     #[test]

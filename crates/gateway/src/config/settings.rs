@@ -194,16 +194,28 @@ pub const SETTINGS: &[Setting] = &[
         name: "websocket-lane",
         value: "on|off",
         default: Some("on"),
-        help: "Whether plain WebSocket connections take the lane of their own",
-        effective: false,
+        help: "Whether clients that open a WebSocket straight away are served by the lean lane; off: all by socketioxide",
         ..PLAIN
     },
     Setting {
         name: "flush-delay",
         value: "MS",
         default: Some("0"),
-        help: "Milliseconds to gather packets before they are written",
-        effective: false,
+        help: "Milliseconds to gather packets before they are written, after a fan-out on the WebSocket lane",
+        ..PLAIN
+    },
+    Setting {
+        name: "outbox-limit",
+        value: "BYTES",
+        default: Some("1048576"),
+        help: "Bytes that may wait for one client of the WebSocket lane, before it counts as a slow consumer",
+        ..PLAIN
+    },
+    Setting {
+        name: "stall-timeout",
+        value: "DURATION",
+        default: Some("10s"),
+        help: "How long a client of the WebSocket lane may read nothing of what waits for it",
         ..PLAIN
     },
     Setting {

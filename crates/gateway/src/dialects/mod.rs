@@ -85,7 +85,7 @@ fn span(socket: &Socket) -> tracing::Span {
 impl Handler for Gatekeeper {
     async fn connecting(&self, socket: &Socket) -> Result<(), Refusal> {
         let identity = self.authenticator.authenticate(socket.handshake()).inspect_err(|error| {
-            let address = socket.handshake().address.map(tracing::field::display);
+            let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(socket = %socket.id(), address, reason = %error, "refused");
         })?;
         socket.set_user(identity.user.as_str());
@@ -96,7 +96,7 @@ impl Handler for Gatekeeper {
 
     async fn connected(&self, socket: &Socket) {
         async {
-            let address = socket.handshake().address.map(tracing::field::display);
+            let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(address, transport = socket.transport(), "connected");
             self.dialect.greet(socket);
             self.domain.arrive(socket).await;

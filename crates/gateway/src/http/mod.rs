@@ -21,16 +21,13 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use trunkline_adapter::Cluster;
-use trunkline_hub::{
-    Hub,
-    lanes::socketioxide::{PATH, SocketioxideLane},
-};
+use trunkline_hub::{Hub, lanes::PATH};
 use trunkline_protocol::{Code, http::HttpError};
 
 pub use origin::OriginPolicy;
 pub use pages::are_built;
 
-use crate::config::Secret;
+use crate::{app::Lanes, config::Secret};
 
 /// What the handlers look at. Cheap to clone.
 #[derive(Clone)]
@@ -42,7 +39,7 @@ struct Inner {
     demo_secret: Option<Secret>,
     hub: Hub,
     cluster: Cluster,
-    lane: SocketioxideLane,
+    lanes: Lanes,
     metrics: PrometheusHandle,
     draining: AtomicBool,
     store_up: AtomicBool,
@@ -62,7 +59,7 @@ pub struct Parts {
     /// The node's link to the others.
     pub cluster: Cluster,
     /// What serves Socket.IO.
-    pub lane: SocketioxideLane,
+    pub lanes: Lanes,
     /// What renders `/metrics`.
     pub metrics: PrometheusHandle,
 }
@@ -70,14 +67,14 @@ pub struct Parts {
 impl Shared {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { node_id, auth_mode, demo_secret, hub, cluster, lane, metrics } = parts;
+        let Parts { node_id, auth_mode, demo_secret, hub, cluster, lanes, metrics } = parts;
         Self(Arc::new(Inner {
             node_id,
             auth_mode,
             demo_secret,
             hub,
             cluster,
-            lane,
+            lanes,
             metrics,
             draining: AtomicBool::new(false),
             store_up: AtomicBool::new(true),
@@ -133,7 +130,10 @@ async fn socketio(State(shared): State<Shared>, request: Request<Body>) -> Respo
         // A stock client tries again, and a load balancer that has looked at /health/ready sends it elsewhere.
         return failure(Code::Unavailable, "the server is shutting down");
     }
-    shared.0.lane.call(request).await
+    match &shared.0.lanes.websocket {
+        Some(lane) if lane.takes(&request) => lane.call(request),
+        _ => shared.0.lanes.socketioxide.call(request).await,
+    }
 }
 
 fn has_session<B>(request: &Request<B>) -> bool {

@@ -47,6 +47,11 @@ impl<S> Closable<S> {
         Self { stream, control: Arc::default() }
     }
 
+    /// The stream by itself; handles do nothing any more.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// A way to close it.
     pub fn handle(&self) -> CloseHandle {
         CloseHandle(Arc::downgrade(&self.control))

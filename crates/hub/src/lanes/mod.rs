@@ -8,13 +8,52 @@
 
 mod closable;
 pub mod socketioxide;
+pub mod websocket;
 
 pub use closable::{Closable, CloseHandle};
+
+use std::time::Duration;
 
 use crate::{
     packet::{Encoded, Packet},
     reason::Close,
+    socket::Socket,
 };
+
+/// The Engine.IO path.
+pub const PATH: &str = "/socket.io";
+
+/// What can be set about the lanes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Time between pings.
+    pub ping_interval: Duration,
+    /// Time a client has to answer one.
+    pub ping_timeout: Duration,
+    /// Bytes of one message or one polling body, the same on all transports; announced as `maxPayload`.
+    pub max_payload: usize,
+    /// Whether HTTP long-polling is offered.
+    pub polling: bool,
+    /// Whether WebSocket is offered.
+    pub websocket: bool,
+    /// Bytes that may wait for one connection of the WebSocket lane.
+    pub outbox_bytes: usize,
+    /// How long a peer may take nothing of what waits for it, on the WebSocket lane.
+    pub stall_timeout: Duration,
+    /// How long packets gather before they are written after a fan-out, on the WebSocket lane.
+    pub flush_delay: Duration,
+    /// Tasks that write after a fan-out, on the WebSocket lane: as many as there are cores.
+    pub flushers: usize,
+}
+
+/// When a packet should leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// At once: there are few recipients.
+    Now,
+    /// Soon, perhaps together with the next: there are many.
+    Soon,
+}
 
 /// Why a packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +66,30 @@ pub enum SendError {
     Closed,
 }
 
+impl Flush {
+    /// Up to so many recipients each is written to at once: cheaper than waking a task that does it.
+    const FEW: usize = 8;
+
+    /// What suits a packet for so many recipients.
+    pub(crate) fn for_recipients(count: usize) -> Self {
+        if count <= Self::FEW { Self::Now } else { Self::Soon }
+    }
+}
+
 /// One socket's way out: bounded, and never waiting.
 pub trait Outbox: Send + Sync + 'static {
     /// Queues an event. A `volatile` one may be dropped at any time without an error.
     ///
     /// # Errors
     /// Nothing was queued.
-    fn send(&self, packet: &Packet, volatile: bool) -> Result<(), SendError>;
+    fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError>;
+
+    /// Queues an event that the client is to answer: the answer goes to [`Socket::acked`] of `socket`, whose outbox
+    /// this is, under the same number.
+    ///
+    /// # Errors
+    /// Nothing was queued.
+    fn send_with_id(&self, socket: &Socket, packet: &Packet, id: i64) -> Result<(), SendError>;
 
     /// Queues the answer to event number `id`.
     ///

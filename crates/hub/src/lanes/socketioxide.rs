@@ -20,13 +20,14 @@ use std::{
     str::FromStr,
     sync::{Arc, Weak},
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use ahash::AHashMap;
 use axum::body::Body;
 use bytes::Bytes;
 use bytestring::ByteString;
+use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 use parking_lot::{Mutex, RwLock};
 use socketioxide::{
@@ -45,9 +46,9 @@ use socketioxide_core::{
 use tokio_util::task::TaskTracker;
 use tower::{Service, util::ServiceExt};
 
-use super::{CloseHandle, Outbox, SendError};
+use super::{CloseHandle, Options, Outbox, PATH, SendError};
 use crate::{
-    Handshake, Hub, Namespace, PeerAddress, Refusal,
+    Flush, Handshake, Hub, Namespace, PeerAddress, Refusal,
     packet::{Encoded, Packet},
     reason::{Close, CloseReason},
     socket::{AckReply, Event, Socket, SocketId},
@@ -65,26 +66,11 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// How long a client may take from its connection to its first CONNECT, and for an upgrade.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the library waits for an answer. Whoever wants one sooner gives up sooner.
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Attachments of one packet, as in Node's parser since 4.2.6.
 const MAX_ATTACHMENTS: usize = 10;
-
-/// The Engine.IO path.
-pub const PATH: &str = "/socket.io";
-
-/// What can be set about the lane.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Time between pings.
-    pub ping_interval: Duration,
-    /// Time a client has to answer one.
-    pub ping_timeout: Duration,
-    /// Bytes of one message or one polling body, the same on both transports; announced as `maxPayload`.
-    pub max_payload: usize,
-    /// Whether HTTP long-polling is offered.
-    pub polling: bool,
-    /// Whether WebSocket is offered.
-    pub websocket: bool,
-}
 
 /// The lane. Cheap to clone.
 #[derive(Clone)]
@@ -145,7 +131,7 @@ impl SocketioxideLane {
         let (lane, hub_namespace) = (Arc::downgrade(&self.0), namespace.clone());
         let admit = async move |socket: SocketRef<Link>, auth: Auth| {
             let Some(lane) = lane.upgrade() else { return Err(going_away()) };
-            lane.admit(&socket, auth.0, &hub_namespace).await
+            lane.admit(&socket, &auth.0, &hub_namespace).await
         };
         let opened = async |_: Opened| {};
         self.0.io.ns(namespace.name().to_owned(), opened.with(admit));
@@ -180,7 +166,7 @@ impl Lane {
     async fn admit(
         self: &Arc<Self>,
         socket: &SocketRef<Link>,
-        auth: serde_json::Value,
+        auth: &str,
         namespace: &Namespace,
     ) -> Result<(), Refusal> {
         let Some(link) = self.links.get(namespace.name()) else { return Err(going_away()) };
@@ -277,9 +263,24 @@ impl WayOut {
 
 impl Outbox for Arc<WayOut> {
     // The library's own volatile slot keeps only the latest packet and lets it overtake: not used.
-    fn send(&self, packet: &Packet, _volatile: bool) -> Result<(), SendError> {
+    fn send(&self, packet: &Packet, _volatile: bool, _: Flush) -> Result<(), SendError> {
         let value = &packet.socketioxide.get_or_init(|| Prepared(value_of(&packet.event))).0;
         self.push(WirePacket::event(self.link.path(), value.clone()))
+    }
+
+    fn send_with_id(&self, socket: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
+        let lane = self.lane.upgrade().ok_or(SendError::Closed)?;
+        // The library counts by itself and hands the answer to a stream of its own.
+        let answers = self.link.send_with_ack(self.sid, WirePacket::event(self.link.path(), value_of(&packet.event)));
+        let socket = socket.clone();
+        lane.closings.spawn(async move {
+            if let Some(Value::Str(text, attachments)) = answers.await
+                && let Ok(text) = ByteString::try_from(Bytes::from(text))
+            {
+                socket.acked(id, Encoded::new(text, attachments.map(Vec::from).unwrap_or_default()));
+            }
+        });
+        Ok(())
     }
 
     fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
@@ -288,7 +289,7 @@ impl Outbox for Arc<WayOut> {
 
     fn close(&self, how: Close, last: Option<&Packet>) {
         if let Some(last) = last
-            && self.send(last, false) == Err(SendError::Full)
+            && self.send(last, false, Flush::Now) == Err(SendError::Full)
         {
             // The one place where the slot beside the full queue helps.
             self.link.send_beside_the_queue(self.sid, WirePacket::event(self.link.path(), value_of(&last.event)));
@@ -335,15 +336,14 @@ impl Drop for Registration {
 #[derive(Clone)]
 struct WireHandle(Weak<WireSocket>);
 
-/// Extracts the `auth` payload; and, being the first extractor to run, notes the socket's [`WireHandle`].
-struct Auth(serde_json::Value);
+/// Extracts the `auth` payload, JSON text or empty; and, being the first extractor to run, notes the socket's [`WireHandle`].
+struct Auth(String);
 
 impl FromConnectParts<Link> for Auth {
     type Error = Infallible;
     fn from_connect_parts(socket: &Arc<WireSocket>, auth: &Option<Value>) -> Result<Self, Infallible> {
         socket.extensions.insert(WireHandle(Arc::downgrade(socket)));
-        let text = auth.as_ref().and_then(Value::as_str).map_or("null", |text| text.as_str());
-        Ok(Self(serde_json::from_str(text).unwrap_or_default()))
+        Ok(Self(auth.as_ref().and_then(Value::as_str).map(|text| text.as_str().to_owned()).unwrap_or_default()))
     }
 }
 
@@ -434,6 +434,15 @@ impl Link {
             None => Ok(()),
             Some([SocketError::Closed, ..]) => Err(SendError::Closed),
             Some(_) => Err(SendError::Full),
+        }
+    }
+
+    /// Resolves to the answer, or to `None` when there is none in time, or the packet was not taken.
+    fn send_with_ack(&self, sid: Sid, packet: WirePacket) -> impl Future<Output = Option<Value>> + Send + use<> {
+        let (answers, _) = self.local.broadcast_with_ack(packet, BroadcastOptions::new(sid), Some(ACK_TIMEOUT));
+        async move {
+            let (_, answer) = std::pin::pin!(answers).next().await?;
+            answer.ok()
         }
     }
 
@@ -544,14 +553,9 @@ fn copied(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-fn handshake(parts: &Parts, auth: serde_json::Value) -> Handshake {
-    Handshake {
-        headers: parts.headers.clone(),
-        url: parts.uri.to_string(),
-        auth,
-        address: parts.extensions.get::<PeerAddress>().map(|peer| peer.0),
-        time: SystemTime::now(),
-    }
+fn handshake(parts: &Parts, auth: &str) -> Handshake {
+    let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0);
+    Handshake::new(&parts.headers, &parts.uri.to_string(), address).with_auth(auth)
 }
 
 /// What the library calls for paths that aren't its own; none get here.

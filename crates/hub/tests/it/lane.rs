@@ -5,14 +5,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use trunkline_hub::{
-    Close, CloseReason, Encoded, Event, Handler, Handshake, Hub, Namespace, Packet, Refusal, Socket, SocketId,
+    Close, CloseReason, Encoded, Event, Flush, Handler, Handshake, Hub, Namespace, Packet, Refusal, Socket, SocketId,
     lanes::{Outbox, SendError},
 };
 
@@ -49,12 +49,17 @@ impl Seen {
 }
 
 impl Outbox for Seen {
-    fn send(&self, packet: &Packet, _volatile: bool) -> Result<(), SendError> {
+    fn send(&self, packet: &Packet, _volatile: bool, _: Flush) -> Result<(), SendError> {
         let mut record = self.0.lock();
         if record.capacity.is_some_and(|capacity| record.events.len() >= capacity) {
             return Err(SendError::Full);
         }
         record.events.push(packet.event().text.to_string());
+        Ok(())
+    }
+
+    fn send_with_id(&self, _: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
+        self.0.lock().events.push(format!("{id} {}", packet.event().text));
         Ok(())
     }
 
@@ -102,7 +107,7 @@ impl Recorder {
 impl Handler for Recorder {
     async fn connecting(&self, socket: &Socket) -> Result<(), Refusal> {
         socket.join("lobby");
-        if socket.handshake().auth == "nobody" {
+        if socket.handshake().auth() == "nobody" {
             return Err(Refusal { message: "no".to_owned(), code: "unauthenticated" });
         }
         Ok(())
@@ -145,13 +150,7 @@ pub(crate) fn namespace(recorder: &Arc<Recorder>) -> (Hub, Namespace) {
 }
 
 pub(crate) fn handshake(auth: &str) -> Handshake {
-    Handshake {
-        headers: http::HeaderMap::new(),
-        url: "/socket.io/".to_owned(),
-        auth: auth.into(),
-        address: None,
-        time: SystemTime::now(),
-    }
+    Handshake::new(&http::HeaderMap::new(), "/socket.io/", None).with_auth(&format!("\"{auth}\""))
 }
 
 pub(crate) async fn connect(namespace: &Namespace, id: &str) -> (Socket, Seen) {

@@ -1,0 +1,98 @@
+//! Socket.IO v5 over it.
+
+use serde_json::Value;
+
+use crate::{
+    node,
+    raw::{End, Raw},
+};
+
+#[tokio::test]
+async fn a_namespace_is_connected_with_an_id_of_its_own() {
+    let node = node(&[]).await;
+    let mut raw = Raw::open(&node, "a").await;
+    raw.send_text("40").await;
+    let main = sid(&raw.expect("40{").await);
+    raw.send_text("40/chat,{}").await;
+    let chat = sid(raw.expect("40/chat,").await.trim_start_matches("40/chat,"));
+    assert_eq!((main.len(), chat.len()), (20, 20));
+    assert_ne!(main, chat);
+    raw.expect("42/chat,[\"connected\"").await;
+    raw.send_text("42/chat,7[\"get:online:count\"]").await;
+    assert_eq!(raw.expect("43/chat,7").await, "43/chat,7[{\"success\":true,\"count\":1}]");
+}
+
+fn sid(connected: &str) -> String {
+    let payload: Value = serde_json::from_str(&connected[connected.find('{').unwrap()..]).unwrap();
+    payload["sid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_refusal_has_a_message_and_a_code() {
+    let node = node(&[]).await;
+    let mut raw = Raw::handshake(&node, "/socket.io/?EIO=4&transport=websocket").await;
+    raw.text().await;
+    raw.send_text("40").await;
+    let refused = "44{\"message\":\"Authentication error: No token provided\",\"data\":{\"code\":\"unauthenticated\"}}";
+    assert_eq!(raw.text().await, refused);
+    raw.send_text("40/nowhere,").await;
+    assert!(raw.text().await.starts_with("44/nowhere,{\"message\":\"Invalid namespace\""));
+}
+
+#[tokio::test]
+async fn leaving_one_namespace_keeps_the_other() {
+    let node = node(&[]).await;
+    let mut raw = Raw::connect(&node, "a").await;
+    raw.send_text("40/chat,").await;
+    raw.expect("42/chat,[\"connected\"").await;
+    raw.send_text("41/chat,").await;
+    raw.send_text("420[\"get:online:count\"]").await;
+    raw.expect("430").await;
+    // As on Node: whoever talks to a namespace that it left is not speaking Socket.IO.
+    raw.send_text("42/chat,[\"get:online:count\"]").await;
+    assert_eq!(raw.end().await, End::Code(1002));
+}
+
+#[tokio::test]
+async fn a_second_connect_changes_nothing() {
+    let node = node(&[]).await;
+    let mut raw = Raw::connect(&node, "a").await;
+    raw.send_text("40").await;
+    raw.send_text("420[\"get:online:count\"]").await;
+    let next = raw.text().await;
+    assert!(next.starts_with("430"), "{next}");
+}
+
+#[tokio::test]
+async fn events_right_behind_connect_are_handled_in_order() {
+    let node = node(&[]).await;
+    let mut raw = Raw::open(&node, "a").await;
+    let mut hasty = crate::raw::frame(0x81, b"40");
+    for number in 0..50 {
+        hasty.extend(crate::raw::frame(0x81, format!("42{number}[\"get:online:count\"]").as_bytes()));
+    }
+    raw.write(&hasty).await;
+    for number in 0..50 {
+        let ack = raw.expect("43").await;
+        assert!(ack.starts_with(&format!("43{number}[")), "{ack} instead of number {number}");
+    }
+}
+
+#[tokio::test]
+async fn binary_events_wait_for_their_attachments() {
+    let node = node(&[]).await;
+    let mut raw = Raw::connect(&node, "a").await;
+    raw.send_text(r#"452-9["no:such:event",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
+    raw.write(&crate::raw::frame(0x82, &[1, 2, 3])).await;
+    raw.write(&crate::raw::frame(0x82, &[])).await;
+    assert!(raw.expect("439").await.contains("\"not_found\""));
+}
+
+#[tokio::test]
+async fn an_answer_nobody_asked_for_is_ignored() {
+    let node = node(&[]).await;
+    let mut raw = Raw::connect(&node, "a").await;
+    raw.send_text("437[]").await;
+    raw.send_text("420[\"get:online:count\"]").await;
+    raw.expect("430").await;
+}

@@ -1,0 +1,559 @@
+//! One connection: a task that reads, an outbox that anyone may write, and the sockets of its namespaces.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice},
+    net::Shutdown,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::{
+    Lane,
+    frame::{self, Decoder, Message, Next},
+    outbox::{Outbox, SLICES},
+    packet::{self, Incoming, Kind},
+};
+use crate::{
+    handshake::Handshake,
+    lanes::{Flush, Outbox as LaneOutbox, SendError},
+    packet::{Encoded, Packet},
+    reason::{Close, CloseReason},
+    socket::{AckReply, Event, Socket, SocketId},
+};
+
+/// Attachments of one packet, as in Node's parser since 4.2.6.
+const MAX_ATTACHMENTS: usize = 10;
+
+/// Namespaces that one connection may be in.
+const MAX_NAMESPACES: usize = 32;
+
+/// How long a connection that is being closed may take to write what is queued, before it is cut.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Bytes read in one system call, into a buffer that belongs to the thread.
+const READ_BYTES: usize = 64 * 1024;
+
+const PING: &[u8] = &[0x81, 1, b'2'];
+const ENGINE_CLOSE: &[u8] = &[0x81, 1, b'1'];
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+pub(super) struct Connection {
+    lane: Arc<Lane>,
+    stream: TcpStream,
+    outbox: Mutex<Outbox>,
+    /// Whether it is in a flusher's list.
+    dirty: AtomicBool,
+    /// Whether a task waits for the peer to read on.
+    blocked: AtomicBool,
+    /// The tick at which the ping that is not answered yet went out; 0 when all are.
+    pub(super) pinged: AtomicU32,
+    /// Where it stands in the wheel; kept by the wheel.
+    pub(super) place: AtomicUsize,
+    sockets: Mutex<Vec<Socket>>,
+    /// What the first request brought along.
+    handshake: Handshake,
+}
+
+/// What the reader does when it is through with what it has read.
+enum Then {
+    /// Read more.
+    Read,
+    /// Answer this CONNECT, then go on.
+    Connect { namespace: String, auth: String },
+    /// End the connection.
+    End(CloseReason),
+}
+
+/// A binary event or ack that waits for its attachments.
+struct Partial {
+    kind: Kind,
+    namespace: String,
+    id: Option<i64>,
+    data: String,
+    missing: usize,
+    attachments: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// The state of the reader between reads. Small, because every idle connection has one.
+#[derive(Default)]
+struct Reader {
+    decoder: Decoder,
+    partial: Option<Box<Partial>>,
+}
+
+impl Connection {
+    pub(super) fn new(lane: Arc<Lane>, stream: TcpStream, handshake: Handshake) -> Self {
+        Self {
+            lane,
+            stream,
+            outbox: Mutex::default(),
+            dirty: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            pinged: AtomicU32::new(0),
+            place: AtomicUsize::new(0),
+            sockets: Mutex::default(),
+            handshake,
+        }
+    }
+
+    /// Says what the engine says first.
+    pub(super) fn open(self: &Arc<Self>) {
+        self.answer(frame::text(&[&self.lane.open_packet()]));
+    }
+
+    /// Serves the connection to its end. `early` is what came right behind the handshake.
+    pub(super) async fn run(self: Arc<Self>, early: Bytes) {
+        let mut reader = Reader::default();
+        let mut then = if early.is_empty() { Then::Read } else { self.take(&mut reader, &mut early.to_vec()) };
+        let reason = loop {
+            then = match then {
+                Then::Read => match self.stream.readable().await {
+                    Ok(()) => {
+                        // A peer that never stops sending must not keep this thread for itself.
+                        tokio::task::coop::consume_budget().await;
+                        self.read(&mut reader)
+                    }
+                    Err(_) => Then::End(CloseReason::TransportError),
+                },
+                Then::Connect { namespace, auth } => {
+                    Box::pin(Arc::clone(&self).connect(namespace, auth)).await;
+                    self.take(&mut reader, &mut [])
+                }
+                Then::End(reason) => break reason,
+            };
+        };
+        self.ended(reason);
+        if reason == CloseReason::ParseError {
+            let _ = tokio::time::timeout(CLOSE_GRACE, self.discard()).await;
+        }
+    }
+
+    /// Reads what nobody wants any more: a socket closed with unread bytes resets the connection, and the peer may
+    /// then never see the close frame.
+    async fn discard(&self) {
+        while self.stream.readable().await.is_ok() {
+            let read = SCRATCH.with_borrow_mut(|scratch| self.stream.try_read(scratch));
+            match read {
+                Ok(0) => return,
+                Ok(_) => tokio::task::coop::consume_budget().await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn ended(&self, reason: CloseReason) {
+        self.outbox.lock().close();
+        for socket in std::mem::take(&mut *self.sockets.lock()) {
+            socket.closed(reason);
+        }
+    }
+
+    /// Reads what is there, at most one buffer full, so that one busy connection leaves room for the others.
+    fn read(self: &Arc<Self>, reader: &mut Reader) -> Then {
+        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
+            Ok(0) => Then::End(CloseReason::TransportClose),
+            Ok(read) => self.take(reader, &mut scratch[..read]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Then::Read,
+            Err(_) => Then::End(CloseReason::TransportError),
+        })
+    }
+
+    /// Handles what was read. Stops at a CONNECT, whose answer takes a while.
+    fn take(self: &Arc<Self>, reader: &mut Reader, input: &mut [u8]) -> Then {
+        let largest = self.lane.options.max_payload;
+        let Reader { decoder, partial } = reader;
+        let mut then = Then::Read;
+        let read = decoder.read(input, largest, |message| {
+            then = self.message(message, partial);
+            if matches!(then, Then::Read) { Next::Go } else { Next::Pause }
+        });
+        if let Err(violation) = read {
+            tracing::debug!(error = %violation, "closing a connection");
+            self.say_goodbye(violation.close_code());
+            return Then::End(CloseReason::ParseError);
+        }
+        then
+    }
+
+    fn message(self: &Arc<Self>, message: Message<'_>, partial: &mut Option<Box<Partial>>) -> Then {
+        match message {
+            Message::Text(text) => self.engine_message(text, partial),
+            Message::Binary(bytes) => self.attachment(bytes, partial),
+            Message::Ping(payload) => {
+                // Dropped when the peer reads nothing: then it has no use for it.
+                let _ = self.outbox.lock().push(&[frame::pong(payload)], true, self.lane.options.outbox_bytes);
+                self.flush();
+                Then::Read
+            }
+            Message::Pong => Then::Read,
+            Message::Close => {
+                self.say_goodbye(1000);
+                Then::End(CloseReason::TransportClose)
+            }
+        }
+    }
+
+    fn engine_message(self: &Arc<Self>, text: &str, partial: &mut Option<Box<Partial>>) -> Then {
+        match text.as_bytes() {
+            [b'4', ..] if partial.is_none() => match Incoming::read(&text[1..], MAX_ATTACHMENTS) {
+                Ok(incoming) => self.packet(incoming, partial),
+                Err(_) => self.malformed(),
+            },
+            [b'3', ..] => {
+                self.pinged.store(0, Ordering::Relaxed);
+                Then::Read
+            }
+            [b'1'] => {
+                self.say_goodbye(1000);
+                Then::End(CloseReason::TransportClose)
+            }
+            // Noop, and an upgrade that has nothing to upgrade from.
+            [b'5' | b'6'] => Then::Read,
+            _ => self.malformed(),
+        }
+    }
+
+    fn packet(self: &Arc<Self>, incoming: Incoming<'_>, partial: &mut Option<Box<Partial>>) -> Then {
+        let Incoming { kind, namespace, id, data, attachments } = incoming;
+        if attachments > 0 {
+            *partial = Some(Box::new(Partial {
+                kind,
+                namespace: namespace.to_owned(),
+                id,
+                data: data.to_owned(),
+                missing: attachments,
+                attachments: Vec::with_capacity(attachments),
+                bytes: data.len(),
+            }));
+            return Then::Read;
+        }
+        match kind {
+            Kind::Connect => Then::Connect { namespace: namespace.to_owned(), auth: data.to_owned() },
+            Kind::Disconnect => {
+                self.left(namespace);
+                Then::Read
+            }
+            Kind::Event | Kind::Ack => self.deliver(kind, namespace, id, Encoded::new(data.to_owned(), Vec::new())),
+        }
+    }
+
+    fn attachment(self: &Arc<Self>, bytes: &[u8], partial: &mut Option<Box<Partial>>) -> Then {
+        let Some(mut waiting) = partial.take() else { return self.malformed() };
+        waiting.bytes += bytes.len();
+        if waiting.bytes > self.lane.options.max_payload {
+            self.say_goodbye(1009);
+            return Then::End(CloseReason::ParseError);
+        }
+        waiting.attachments.push(Bytes::copy_from_slice(bytes));
+        waiting.missing -= 1;
+        if waiting.missing > 0 {
+            *partial = Some(waiting);
+            return Then::Read;
+        }
+        let Partial { kind, namespace, id, data, attachments, .. } = *waiting;
+        self.deliver(kind, &namespace, id, Encoded::new(data, attachments))
+    }
+
+    fn deliver(self: &Arc<Self>, kind: Kind, namespace: &str, id: Option<i64>, args: Encoded) -> Then {
+        // As on Node: a packet for a namespace that the client is not in ends the connection.
+        let Some(socket) = self.socket(namespace) else { return self.malformed() };
+        if kind == Kind::Ack {
+            if let Some(id) = id {
+                socket.acked(id, args);
+            }
+            return Then::Read;
+        }
+        let Some(name) = args.event_name().map(std::borrow::Cow::into_owned) else { return self.malformed() };
+        socket.receive(Event { name, args, ack: id.map(|id| AckReply { id }) });
+        Then::Read
+    }
+
+    fn malformed(&self) -> Then {
+        self.say_goodbye(1002);
+        Then::End(CloseReason::ParseError)
+    }
+
+    fn socket(&self, namespace: &str) -> Option<Socket> {
+        self.sockets.lock().iter().find(|socket| socket.namespace().name() == namespace).cloned()
+    }
+
+    async fn connect(self: Arc<Self>, namespace: String, auth: String) {
+        {
+            let sockets = self.sockets.lock();
+            // A second CONNECT for the same namespace changes nothing.
+            if sockets.iter().any(|socket| socket.namespace().name() == namespace) || sockets.len() >= MAX_NAMESPACES {
+                return;
+            }
+        }
+        let Some(target) = self.lane.hub.namespace(&namespace) else {
+            return self.answer(packet::refused(&namespace, "Invalid namespace", "not_found"));
+        };
+        let way = Arc::new(Way { connection: Arc::clone(&self), namespace: target.name_shared(), open: AtomicBool::new(false) });
+        let id = SocketId::new(self.lane.fresh_id());
+        match target.connect(id, self.handshake.with_auth(&auth), Box::new(Arc::clone(&way))).await {
+            Ok(socket) => {
+                self.sockets.lock().push(socket.clone());
+                {
+                    let mut outbox = self.outbox.lock();
+                    outbox.release(packet::connected(&namespace, socket.id()));
+                    way.open.store(true, Ordering::Release);
+                }
+                self.flush();
+                socket.opened();
+            }
+            Err(refusal) => {
+                self.outbox.lock().forget_held();
+                self.answer(packet::refused(&namespace, &refusal.message, refusal.code));
+            }
+        }
+    }
+
+    /// Says something that is not for one socket. A peer that asks and asks and reads no answers is cut off.
+    fn answer(self: &Arc<Self>, frame: Bytes) {
+        let pushed = self.outbox.lock().push(&[frame], false, self.lane.options.outbox_bytes);
+        match pushed {
+            Err(SendError::Full) => self.stalled(),
+            _ => self.flush(),
+        }
+    }
+
+    /// The client left a namespace.
+    fn left(self: &Arc<Self>, namespace: &str) {
+        if let Some(socket) = self.forget(namespace) {
+            socket.closed(CloseReason::ClientDisconnect);
+        }
+    }
+
+    fn forget(self: &Arc<Self>, namespace: &str) -> Option<Socket> {
+        let (socket, alone) = {
+            let mut sockets = self.sockets.lock();
+            let at = sockets.iter().position(|socket| socket.namespace().name() == namespace)?;
+            (sockets.swap_remove(at), sockets.is_empty())
+        };
+        if alone {
+            self.lane.wheel.expect_connect(self);
+        }
+        Some(socket)
+    }
+
+    /// Whether the client is in any namespace.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.sockets.lock().is_empty()
+    }
+
+    /// The heartbeat.
+    pub(super) fn ping(self: &Arc<Self>, tick: u32) {
+        let _ = self.pinged.compare_exchange(0, tick.max(1), Ordering::Relaxed, Ordering::Relaxed);
+        self.outbox.lock().push_anyway(Bytes::from_static(PING));
+        self.lane.flushers.add(self);
+    }
+
+    /// Writes what is queued, as far as the peer takes it. A task sees to the rest.
+    pub(super) fn flush(self: &Arc<Self>) {
+        if self.blocked.load(Ordering::Acquire) {
+            return;
+        }
+        match self.write() {
+            Ok(true) => {}
+            Ok(false) => {
+                if !self.blocked.swap(true, Ordering::AcqRel) {
+                    self.lane.tasks.spawn(Arc::clone(self).write_on());
+                }
+            }
+            Err(_) => self.cut(),
+        }
+    }
+
+    /// For the flushers: whether it was not in a list before.
+    pub(super) fn mark(&self) -> bool {
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn flush_marked(self: &Arc<Self>) {
+        // Before writing: what is queued while we write marks it anew.
+        self.dirty.store(false, Ordering::Release);
+        self.flush();
+    }
+
+    /// Whether everything is written.
+    fn write(&self) -> io::Result<bool> {
+        let mut outbox = self.outbox.lock();
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = outbox.fill(&mut slices);
+            match self.stream.try_write_vectored(&slices[..filled]) {
+                Ok(written) => outbox.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        if outbox.is_closed() {
+            let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        }
+        Ok(true)
+    }
+
+    /// Goes on writing as the peer reads, until all is out or the peer has read nothing for too long.
+    async fn write_on(self: Arc<Self>) {
+        loop {
+            match tokio::time::timeout(self.lane.options.stall_timeout, self.stream.writable()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return self.cut(),
+                Err(_) => {
+                    tracing::debug!(bytes = self.outbox.lock().bytes(), "a peer has read nothing for too long");
+                    return self.stalled();
+                }
+            }
+            match self.write() {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.blocked.store(false, Ordering::Release);
+                    // What came between the last write and the line above.
+                    if self.outbox.lock().is_empty() {
+                        return;
+                    }
+                    if self.blocked.swap(true, Ordering::AcqRel) {
+                        return;
+                    }
+                }
+                Err(_) => return self.cut(),
+            }
+        }
+    }
+
+    fn stalled(&self) {
+        let sockets = self.sockets.lock().clone();
+        sockets.iter().for_each(|socket| socket.close(CloseReason::SlowConsumer));
+        self.cut();
+    }
+
+    /// Ends the connection after what is queued and a close frame, and in any case within the grace.
+    pub(super) fn finish(self: &Arc<Self>, last: Option<&[Bytes]>) {
+        {
+            let mut outbox = self.outbox.lock();
+            if outbox.is_closed() {
+                return;
+            }
+            last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
+            outbox.push_anyway(Bytes::from_static(ENGINE_CLOSE));
+            outbox.push_anyway(frame::close(1000));
+            outbox.close();
+        }
+        self.flush();
+        let (connection, stop) = (Arc::downgrade(self), self.lane.stop.clone());
+        self.lane.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(CLOSE_GRACE) => {}
+                () = stop.cancelled() => {}
+            }
+            if let Some(connection) = connection.upgrade() {
+                connection.cut();
+            }
+        });
+    }
+
+    /// The peer is told why, if it reads; nothing waits for it.
+    fn say_goodbye(&self, code: u16) {
+        let mut outbox = self.outbox.lock();
+        outbox.push_anyway(frame::close(code));
+        outbox.close();
+        drop(outbox);
+        let _ = self.write();
+    }
+
+    /// The heartbeat was not answered.
+    pub(super) fn timed_out(&self) {
+        for socket in std::mem::take(&mut *self.sockets.lock()) {
+            socket.closed(CloseReason::PingTimeout);
+        }
+        self.cut();
+    }
+
+    /// Ends both directions: the reader sees it at once.
+    pub(super) fn cut(&self) {
+        self.outbox.lock().close();
+        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
+    }
+}
+
+/// One socket's way out.
+struct Way {
+    connection: Arc<Connection>,
+    namespace: Arc<str>,
+    /// Whether CONNECT is answered. Changes once, under the outbox's lock.
+    open: AtomicBool,
+}
+
+impl Way {
+    fn push(&self, frames: &[Bytes], volatile: bool) -> Result<(), SendError> {
+        let limit = self.connection.lane.options.outbox_bytes;
+        let mut outbox = self.connection.outbox.lock();
+        if self.open.load(Ordering::Acquire) {
+            outbox.push(frames, volatile, limit)
+        } else {
+            outbox.hold(frames, limit)
+        }
+    }
+
+    fn flush(&self, flush: Flush) {
+        match flush {
+            Flush::Now => self.connection.flush(),
+            Flush::Soon => self.connection.lane.flushers.add(&self.connection),
+        }
+    }
+}
+
+impl LaneOutbox for Arc<Way> {
+    fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
+        let frames = packet.websocket.get_or_init(|| packet::event(&self.namespace, None, &packet.event));
+        self.push(frames, volatile)?;
+        self.flush(flush);
+        Ok(())
+    }
+
+    fn send_with_id(&self, _: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
+        self.push(&packet::event(&self.namespace, Some(id), &packet.event), false)?;
+        self.flush(Flush::Now);
+        Ok(())
+    }
+
+    fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
+        self.push(&packet::ack(&self.namespace, id, args), false)?;
+        self.flush(Flush::Now);
+        Ok(())
+    }
+
+    fn close(&self, how: Close, last: Option<&Packet>) {
+        let last = last.map(|packet| packet::event(&self.namespace, None, &packet.event));
+        if how == Close::Transport {
+            return self.connection.finish(last.as_deref());
+        }
+        {
+            let mut outbox = self.connection.outbox.lock();
+            last.iter().flat_map(|frames| frames.iter()).for_each(|frame| outbox.push_anyway(frame.clone()));
+            outbox.push_anyway(packet::disconnect(&self.namespace));
+        }
+        self.connection.flush();
+        if let Some(socket) = self.connection.forget(&self.namespace) {
+            socket.closed(CloseReason::ServerDisconnect);
+        }
+    }
+
+    fn transport(&self) -> &'static str {
+        "websocket"
+    }
+}
