@@ -11,6 +11,9 @@ use crate::{app::Node, domain::Chain};
 /// Sockets closed per second at the least: a small node is not held up for the whole window.
 const SLOWEST: f64 = 50.0;
 
+/// Between telling the clients and closing the first of them: the word should arrive before the end does.
+const NOTICE: Duration = Duration::from_millis(250);
+
 /// Takes the node down. Whether everything came to its end within the drain timeout.
 pub async fn drain(node: Node) -> bool {
     let deadline = Instant::now() + node.drain_timeout;
@@ -69,9 +72,9 @@ async fn close_evenly(node: &Node, sockets: Vec<Socket>) {
     let window = node.drain_window.min(Duration::from_secs_f64(sockets.len() as f64 / SLOWEST));
     let step = window / u32::try_from(sockets.len()).unwrap_or(u32::MAX);
     for (number, socket) in (0u32..).zip(&sockets) {
-        node.domain.announce_shutdown(socket, step * number);
+        node.domain.announce_shutdown(socket, NOTICE + step * number);
     }
-    let begin = Instant::now();
+    let begin = Instant::now() + NOTICE;
     for (number, socket) in (0u32..).zip(&sockets) {
         let due = begin + step * number;
         if due > Instant::now() {

@@ -87,7 +87,10 @@ impl Handshake {
 
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handshake").field("address", &self.address()).field("time", &self.time()).finish_non_exhaustive()
+        f.debug_struct("Handshake")
+            .field("address", &self.address())
+            .field("time", &self.time())
+            .finish_non_exhaustive()
     }
 }
 

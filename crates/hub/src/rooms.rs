@@ -1,7 +1,10 @@
 //! Which sockets are in which room, on this node: an index in shards, each behind its own lock,
 //! so that a fan-out to one room does not hold up the others.
 
-use std::{collections::{HashMap, hash_map::Entry}, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use ahash::{AHashMap, AHashSet, RandomState};
 use parking_lot::RwLock;

@@ -16,7 +16,10 @@ async fn the_open_packet_says_what_holds() {
     let mut raw = Raw::handshake(&node, "/socket.io/?EIO=4&transport=websocket&userId=a").await;
     let open: Value = serde_json::from_str(&raw.text().await[1..]).unwrap();
     assert_eq!(open["upgrades"], serde_json::json!([]));
-    assert_eq!((&open["pingInterval"], &open["pingTimeout"], &open["maxPayload"]), (&300.into(), &200.into(), &5000.into()));
+    assert_eq!(
+        (&open["pingInterval"], &open["pingTimeout"], &open["maxPayload"]),
+        (&300.into(), &200.into(), &5000.into())
+    );
     let sid = open["sid"].as_str().unwrap();
     assert_eq!(sid.len(), 20, "as long as Node's");
 }

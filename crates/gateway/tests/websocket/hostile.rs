@@ -36,7 +36,11 @@ fn violations() -> Vec<(&'static str, Vec<u8>, End)> {
         ("a close frame with a reserved code", frame(0x80 | CLOSE, &[3, 237]), End::Code(1002)),
         ("a frame of 2^64 bytes", huge, End::Code(1009)),
         ("a frame just over the limit", frame(0x80 | BINARY, &[0; 5001]), End::Code(1009)),
-        ("fragments over the limit", [frame(TEXT, &[b'4'; 4000]), frame(0x80, &[b'4'; 1001])].concat(), End::Code(1009)),
+        (
+            "fragments over the limit",
+            [frame(TEXT, &[b'4'; 4000]), frame(0x80, &[b'4'; 1001])].concat(),
+            End::Code(1009),
+        ),
         ("a binary frame without a header", frame(0x80 | BINARY, &[1]), End::Code(1002)),
         ("a text instead of an attachment", [text("451-[\"e\"]"), text("420[\"x\"]")].concat(), End::Code(1002)),
         ("a thousand attachments", text(&announced), protocol),
@@ -106,7 +110,8 @@ async fn bytes_that_trickle_in_are_put_together() {
 #[tokio::test]
 async fn requests_that_are_no_handshake_are_refused_as_ever() {
     let node = node(&[]).await;
-    for target in ["/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=carrier-pigeon", "/socket.io/"] {
+    for target in ["/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=carrier-pigeon", "/socket.io/"]
+    {
         let mut stream = tokio::net::TcpStream::connect(node.address()).await.unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", node.address());
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();

@@ -16,6 +16,13 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A node without Redis, whose heartbeat is quick enough to be tested.
 async fn node(flags: &[&str]) -> Node {
-    let common = ["--auth", "insecure-query", "--namespaces", "/=native,/chat=native", "--log-level", "warn,trunkline_gateway::app=info"];
+    let common = [
+        "--auth",
+        "insecure-query",
+        "--namespaces",
+        "/=native,/chat=native",
+        "--log-level",
+        "warn,trunkline_gateway::app=info",
+    ];
     Node::start(&[&common, flags].concat()).await
 }

@@ -54,7 +54,8 @@ async fn a_reader_that_stalls_is_closed_as_a_slow_consumer_and_the_others_get_ev
     // What was queued before is still there for a peer that comes round, and then the end.
     let end = stalled.end().await;
     assert!(matches!(end, End::Code(_) | End::Eof), "{end:?}");
-    eventually(SOON, "the slow one being forgotten", async || health(&node.url()).await["socket"]["connected"] == 2).await;
+    eventually(SOON, "the slow one being forgotten", async || health(&node.url()).await["socket"]["connected"] == 2)
+        .await;
 }
 
 #[tokio::test]
@@ -67,7 +68,8 @@ async fn a_reader_that_takes_nothing_for_too_long_is_closed_though_its_outbox_is
         sender.send_text(&message(number)).await;
         sender.expect(&format!("43{number}[")).await;
     }
-    eventually(SOON, "the stalled one being closed", async || health(&node.url()).await["socket"]["connected"] == 1).await;
+    eventually(SOON, "the stalled one being closed", async || health(&node.url()).await["socket"]["connected"] == 1)
+        .await;
     assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(slow_consumers(&node).await, 1);
 }

@@ -63,6 +63,9 @@ const OUTBOX_PACKETS: usize = 4096;
 /// How long a connection that was asked to end may take to write what is queued, before it is cut.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a polling session that is to end is kept for one more poll.
+const LAST_POLL: Duration = Duration::from_millis(500);
+
 /// How long a client may take from its connection to its first CONNECT, and for an upgrade.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -206,6 +209,8 @@ impl Lane {
                 .body(Body::from("1"));
             let (Ok(close), service) = (close, self.service.clone()) else { return };
             self.closings.spawn(async move {
+                // What is queued is lost once the session is closed: a client that is between two polls fetches it first.
+                tokio::time::sleep(LAST_POLL).await;
                 let _ = service.oneshot(close).await;
             });
         }

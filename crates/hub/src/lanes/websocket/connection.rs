@@ -302,7 +302,11 @@ impl Connection {
         let Some(target) = self.lane.hub.namespace(&namespace) else {
             return self.answer(packet::refused(&namespace, "Invalid namespace", "not_found"));
         };
-        let way = Arc::new(Way { connection: Arc::clone(&self), namespace: target.name_shared(), open: AtomicBool::new(false) });
+        let way = Arc::new(Way {
+            connection: Arc::clone(&self),
+            namespace: target.name_shared(),
+            open: AtomicBool::new(false),
+        });
         let id = SocketId::new(self.lane.fresh_id());
         match target.connect(id, self.handshake.with_auth(&auth), Box::new(Arc::clone(&way))).await {
             Ok(socket) => {

@@ -18,10 +18,7 @@ mod outbox;
 mod packet;
 mod wheel;
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose};
@@ -176,9 +173,11 @@ impl Drop for End<'_> {
 
 fn is_handshake(headers: &HeaderMap) -> bool {
     let has = |name, wanted: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value: &str| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
     };
     has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")

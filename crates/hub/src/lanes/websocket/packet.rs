@@ -168,8 +168,24 @@ mod tests {
     #[test]
     fn what_is_no_packet_is_malformed() {
         for text in [
-            "", "4{}", "7", "9", "2", "2{}", "2abc", "3[]", "0[]", "1[]", "5[\"e\"]", "5x-[\"e\"]", "511-[\"e\"]",
-            "51000-[\"e\"]", "5-[\"e\"]", "299999999999999999999[\"e\"]", "2/chat", "ü",
+            "",
+            "4{}",
+            "7",
+            "9",
+            "2",
+            "2{}",
+            "2abc",
+            "3[]",
+            "0[]",
+            "1[]",
+            "5[\"e\"]",
+            "5x-[\"e\"]",
+            "511-[\"e\"]",
+            "51000-[\"e\"]",
+            "5-[\"e\"]",
+            "299999999999999999999[\"e\"]",
+            "2/chat",
+            "ü",
         ] {
             assert_eq!(read(text), Err(Malformed), "{text}");
         }
@@ -183,7 +199,10 @@ mod tests {
         assert_eq!(&ack("/", 3, &Encoded::ack("x"))[0][2..], br#"433["x"]"#);
         assert_eq!(&connected("/", "abc")[2..], br#"40{"sid":"abc"}"#);
         assert_eq!(&disconnect("/chat")[2..], b"41/chat,");
-        assert_eq!(&refused("/", "no \"way\"", "forbidden")[2..], br#"44{"message":"no \"way\"","data":{"code":"forbidden"}}"#);
+        assert_eq!(
+            &refused("/", "no \"way\"", "forbidden")[2..],
+            br#"44{"message":"no \"way\"","data":{"code":"forbidden"}}"#
+        );
         let binary = Encoded::new(r#"["e",{"_placeholder":true,"num":0}]"#, vec![Bytes::from_static(&[1, 2])]);
         let frames = event("/", None, &binary);
         assert_eq!(&frames[0][2..], br#"451-["e",{"_placeholder":true,"num":0}]"#);
