@@ -3,6 +3,8 @@
 //! Reading is total and as lenient as Node and the emitters of other languages need. Writing is strict: a
 //! message that Node can't decode ends the Node process, so optional keys are left out and never null.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use trunkline_hub::{Encoded, RoomName, Targets};
 
@@ -23,7 +25,15 @@ pub(crate) struct Broadcast {
     pub namespace: Option<String>,
     pub event: Encoded,
     pub targets: Targets,
+    pub flags: Flags,
+}
+
+/// How an event is to be sent, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
     pub volatile: bool,
+    /// How long the sender waits for acks.
+    pub timeout: Option<Duration>,
 }
 
 /// Who sent the broadcast in `payload`, without reading the rest of it; `None` when the sender has no name.
@@ -53,8 +63,8 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
 /// Reads a packet and its options, which broadcasts and requests for acks have in common.
 pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
     let (namespace, event) = read_packet(packet)?;
-    let (targets, volatile) = read_options(options)?;
-    Ok(Broadcast { namespace, event, targets, volatile })
+    let (targets, flags) = read_options(options)?;
+    Ok(Broadcast { namespace, event, targets, flags })
 }
 
 fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> {
@@ -81,19 +91,19 @@ fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> 
     Ok((namespace, event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?))
 }
 
-fn read_options(options: &[u8]) -> Result<(Targets, bool), DecodeError> {
+fn read_options(options: &[u8]) -> Result<(Targets, Flags), DecodeError> {
     let mut targets = Targets::everyone();
-    let mut volatile = false;
+    let mut flags = Flags::default();
     for_each_field(options, "opts", |key, value| {
         match key {
             b"rooms" => targets.rooms = read_rooms(value, "opts.rooms")?,
             b"except" => targets.except = read_rooms(value, "opts.except")?,
-            b"flags" => volatile = read_volatile(value)?,
+            b"flags" => flags = read_flags(value)?,
             _ => {}
         }
         Ok(())
     })?;
-    Ok((targets, volatile))
+    Ok((targets, flags))
 }
 
 /// Absent and null mean none. Anything else that is no list of names is an error: read as none it would
@@ -116,18 +126,20 @@ fn read_rooms(value: &[u8], field: &'static str) -> Result<Vec<RoomName>, Decode
         .collect()
 }
 
-fn read_volatile(flags: &[u8]) -> Result<bool, DecodeError> {
-    if matches!(Reader::new(flags).token()?, Token::Nil) {
-        return Ok(false);
+fn read_flags(written: &[u8]) -> Result<Flags, DecodeError> {
+    let mut flags = Flags::default();
+    if matches!(Reader::new(written).token()?, Token::Nil) {
+        return Ok(flags);
     }
-    let mut volatile = false;
-    for_each_field(flags, "opts.flags", |key, value| {
-        if key == b"volatile" {
-            volatile = matches!(Reader::new(value).token()?, Token::Bool(true));
+    for_each_field(written, "opts.flags", |key, value| {
+        match (key, Reader::new(value).token()?) {
+            (b"volatile", token) => flags.volatile = matches!(token, Token::Bool(true)),
+            (b"timeout", Token::Unsigned(ms)) => flags.timeout = Some(Duration::from_millis(ms)),
+            _ => {}
         }
         Ok(())
     })?;
-    Ok(volatile)
+    Ok(flags)
 }
 
 /// Calls `f` with each text key of a map and its value. PHP writes an empty map as an empty array.

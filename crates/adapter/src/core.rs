@@ -3,22 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_hub::{CloseReason, Hub, Packet, RoomName, Socket, Targets};
 
 use crate::{
     broadcast,
     channels::{Channels, Purpose},
     describe::RemoteSocket,
-    limits::MESSAGE_BYTES,
+    limits::{ACK_TIMEOUT, MESSAGE_BYTES},
     link::{
         Status,
         queue::{Message, Queue},
     },
     metrics::{self, Drop, Kind},
-    request::{self, Request, ToSocket, What},
-    response::{Pending, Response},
+    request::{self, Request, RequestId, ToSocket, What},
+    response::{self, Pending, Response},
     transcode::DecodeError,
 };
 
@@ -37,6 +39,9 @@ pub(crate) struct Core {
     pub status: Status,
     /// The publishing connection, for commands whose answer matters.
     pub commands: Mutex<Option<Commands>>,
+    /// Whoever waits for clients' acks, until `leaving`.
+    pub tasks: TaskTracker,
+    pub leaving: CancellationToken,
 }
 
 /// A connection that prints nothing.
@@ -86,7 +91,7 @@ impl Core {
     }
 
     /// Handles one message, whatever it is: anyone who reaches Redis may have written it.
-    pub(crate) fn receive(&self, channel: &[u8], payload: &[u8]) -> Outcome {
+    pub(crate) fn receive(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
         let purpose = std::str::from_utf8(channel).ok().and_then(|channel| self.channels.purpose(channel));
         let (kind, outcome) = match purpose {
             _ if payload.len() > MESSAGE_BYTES => (Kind::Other, Err(DecodeError::TooLarge)),
@@ -118,7 +123,7 @@ impl Core {
         if broadcast.namespace.as_deref().unwrap_or("/") != name {
             return Ok(Outcome::NotHere);
         }
-        namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.volatile);
+        namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.flags.volatile);
         Ok(Outcome::Handled)
     }
 
@@ -127,7 +132,7 @@ impl Core {
     }
 
     /// Does what is asked and answers, once, when an answer is asked for.
-    fn receive_request(&self, namespace: &str, payload: &[u8]) -> Result<Outcome, DecodeError> {
+    fn receive_request(self: &Arc<Self>, namespace: &str, payload: &[u8]) -> Result<Outcome, DecodeError> {
         let Request { uid, id, what } = request::decode(payload)?;
         if uid.as_deref() == Some(&*self.uid) {
             return Ok(Outcome::Own);
@@ -172,8 +177,8 @@ impl Core {
                 Ok(Outcome::Handled)
             }
             What::Broadcast(broadcast) => {
-                self.deliver_without_acks(namespace, *broadcast);
-                answer(id.map(|id| Response::client_count(id, 0)))
+                self.collect_acks(namespace, uid.as_deref(), id, *broadcast);
+                Ok(Outcome::Handled)
             }
         }
     }
@@ -185,17 +190,49 @@ impl Core {
         }
     }
 
-    /// Delivers an event that wants acks, without collecting any: the hub's packets carry no ack ids.
-    ///
-    /// The answer is therefore that no client here will ack. The requester counts this node as done at once and
-    /// gets the acks of the other nodes' clients, rather than waiting for some that never come.
-    fn deliver_without_acks(&self, name: &str, broadcast: broadcast::Broadcast) {
-        if broadcast.namespace.as_deref().unwrap_or("/") != name {
+    /// Delivers an event that wants acks: answers at once how many clients it goes to, and then each of their acks,
+    /// as long as the requester waits. A client that doesn't answer is not mentioned again.
+    fn collect_acks(
+        self: &Arc<Self>,
+        name: &str,
+        requester: Option<&str>,
+        id: Option<&RequestId>,
+        broadcast: broadcast::Broadcast,
+    ) {
+        let here = broadcast.namespace.as_deref().unwrap_or("/") == name;
+        let Some(namespace) = self.hub.namespace(name).filter(|_| here) else {
+            if let Some(id) = id {
+                self.publish(self.response_channel(name, requester), Response::client_count(id, 0).encode());
+            }
+            return;
+        };
+        let Some(id) = id.cloned() else {
+            namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.flags.volatile);
+            return;
+        };
+        let sockets = namespace.sockets(&broadcast.targets);
+        let channel = self.response_channel(name, requester);
+        // Before the first ack: the requester compares sums.
+        self.publish(channel.clone(), Response::client_count(&id, sockets.len()).encode());
+        if sockets.is_empty() {
             return;
         }
-        if let Some(namespace) = self.hub.namespace(name) {
-            namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.volatile);
-        }
+        let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
+        let (core, event) = (Arc::clone(self), broadcast.event);
+        self.tasks.spawn(async move {
+            let mut acks: FuturesUnordered<_> =
+                sockets.iter().map(|socket| socket.emit_with_ack(event.clone(), timeout)).collect();
+            while let Some(Some(answer)) = core.leaving.run_until_cancelled(acks.next()).await {
+                let Ok(args) = answer else { continue };
+                match response::broadcast_ack(&id, &args) {
+                    Ok(payload) => core.publish(channel.clone(), payload),
+                    Err(error) => {
+                        metrics::dropped(Drop::Invalid, 1);
+                        tracing::debug!(error = %error, "a client's ack can't go to the node that asked");
+                    }
+                }
+            }
+        });
     }
 
     fn sockets(&self, namespace: &str, targets: &Targets) -> Vec<Socket> {

@@ -152,6 +152,8 @@ impl Cluster {
     pub fn start(hub: Hub, options: ClusterOptions) -> Self {
         let uid = usable_uid(options.uid);
         let state = if options.redis.is_some() { LinkState::Connecting } else { LinkState::Embedded };
+        let (leave, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
         let core = Arc::new(Core {
             channels: Channels::new(&options.prefix, &uid),
             hub,
@@ -163,11 +165,12 @@ impl Cluster {
             pending: Pending::default(),
             status: Status::new(state),
             commands: Mutex::new(None),
+            tasks: tasks.clone(),
+            leaving: leave.clone(),
         });
-        let (leave, abandon) = (CancellationToken::new(), CancellationToken::new());
         let cluster = Self(Arc::new(Member {
             _on_drop: (leave.clone().drop_guard(), abandon.clone().drop_guard()),
-            tasks: TaskTracker::new(),
+            tasks,
             counted: Mutex::new(1),
             core,
             leave,

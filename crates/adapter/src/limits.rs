@@ -21,6 +21,9 @@ pub(crate) const INCOMING_MESSAGES: usize = 65_536;
 /// Bytes received and not yet handled.
 pub(crate) const INCOMING_BYTES: usize = 128 << 20;
 
+/// How long acks of clients are collected for another member that names no time, or a longer one.
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Answers to one request that may wait to be read. Members answer once each, so this is a size of cluster.
 pub(crate) const ANSWERS: usize = 1_024;
 

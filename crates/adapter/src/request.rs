@@ -22,6 +22,7 @@ pub(crate) const REMOTE_FETCH: u64 = 5;
 pub(crate) const SERVER_SIDE_EMIT: u64 = 6;
 pub(crate) const BROADCAST: u64 = 7;
 pub(crate) const BROADCAST_CLIENT_COUNT: u64 = 8;
+pub(crate) const BROADCAST_ACK: u64 = 9;
 
 /// A request of another member.
 #[derive(Debug, PartialEq)]
@@ -65,6 +66,13 @@ pub(crate) enum ToSocket {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct RequestId(Value);
+
+impl RequestId {
+    /// As it came, as JSON text.
+    pub(crate) fn json(&self) -> String {
+        self.0.to_string()
+    }
+}
 
 pub(crate) fn decode(payload: &[u8]) -> Result<Request, DecodeError> {
     if payload.first() == Some(&b'{') {

@@ -8,12 +8,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use trunkline_hub::Encoded;
 
 use crate::{
     describe::RemoteSocket,
     limits::ANSWERS,
-    request::{BROADCAST_CLIENT_COUNT, RequestId, SERVER_SIDE_EMIT},
-    transcode::{DecodeError, to_json},
+    request::{BROADCAST_ACK, BROADCAST_CLIENT_COUNT, RequestId, SERVER_SIDE_EMIT},
+    transcode::{DecodeError, EncodeError, first_to_msgpack, json_to_msgpack, to_json, write},
 };
 
 /// An answer of ours, always JSON. Keys that don't apply are left out.
@@ -78,6 +79,23 @@ impl<'a> Response<'a> {
     pub(crate) fn encode(&self) -> Bytes {
         to_bytes(self)
     }
+}
+
+/// A client's answer to a broadcast that wants acks: msgpack, since it may hold attachments. Without a first argument
+/// the key is left out.
+pub(crate) fn broadcast_ack(id: &RequestId, args: &Encoded) -> Result<Bytes, EncodeError> {
+    let first = first_to_msgpack(args)?;
+    let mut out = Vec::with_capacity(args.len() + 64);
+    write::map(&mut out, if first.is_some() { 3 } else { 2 });
+    write::text(&mut out, "type");
+    write::unsigned(&mut out, BROADCAST_ACK);
+    write::text(&mut out, "requestId");
+    out.extend(json_to_msgpack(&id.json())?);
+    if let Some(first) = first {
+        write::text(&mut out, "packet");
+        out.extend(first);
+    }
+    Ok(out.into())
 }
 
 /// JSON of a message of ours.

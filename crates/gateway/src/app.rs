@@ -175,7 +175,7 @@ impl Lanes {
             outbox_bytes: config.outbox_limit,
             stall_timeout: config.stall_timeout,
             flush_delay: config.flush_delay,
-            flushers: std::thread::available_parallelism().map_or(1, usize::from),
+            ..Options::default()
         };
         Self {
             websocket: config.websocket_lane.then(|| WebSocketLane::new(hub.clone(), &options)),

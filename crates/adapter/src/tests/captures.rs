@@ -106,7 +106,7 @@ fn targets_are_read_as_sent() {
         let texts = |rooms: &[trunkline_hub::RoomName]| rooms.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(texts(&decoded.targets.rooms), names("rooms"), "{}", vector.id);
         assert_eq!(texts(&decoded.targets.except), names("except"), "{}", vector.id);
-        assert_eq!(decoded.volatile, vector.decoded[2]["flags"]["volatile"] == json!(true), "{}", vector.id);
+        assert_eq!(decoded.flags.volatile, vector.decoded[2]["flags"]["volatile"] == json!(true), "{}", vector.id);
         assert_eq!(decoded.namespace.as_deref(), vector.decoded[1]["nsp"].as_str(), "{}", vector.id);
     }
 }
@@ -136,7 +136,7 @@ fn broadcasts_are_written_byte_for_byte_as_node_writes_them() {
     for vector in vectors().iter().filter(|v| v.is_broadcast() && !has_foreign_parser(v) && !differs_on_purpose(v)) {
         let b = broadcast::decode(&vector.payload()).unwrap();
         let namespace = b.namespace.unwrap();
-        let encoded = broadcast::encode(vector.uid(), &namespace, &b.event, &b.targets, b.volatile).unwrap();
+        let encoded = broadcast::encode(vector.uid(), &namespace, &b.event, &b.targets, b.flags.volatile).unwrap();
         assert_eq!(hex(&encoded), vector.hex, "{}", vector.id);
         assert_eq!(vector.channels().broadcast(&namespace, &b.targets.rooms), vector.channel, "{}", vector.id);
         compared += 1;
@@ -148,15 +148,15 @@ fn broadcasts_are_written_byte_for_byte_as_node_writes_them() {
 fn what_differs_on_purpose_still_means_the_same() {
     for vector in vectors().iter().filter(|v| v.is_broadcast() && !has_foreign_parser(v)) {
         let before = broadcast::decode(&vector.payload()).unwrap();
-        let encoded = broadcast::encode("me", "/", &before.event, &before.targets, before.volatile).unwrap();
+        let encoded = broadcast::encode("me", "/", &before.event, &before.targets, before.flags.volatile).unwrap();
         let after = broadcast::decode(&encoded).unwrap();
         if vector.id.contains("lookalike") {
             assert_eq!(after.event.attachments.len(), 2, "both become the attachment that both name");
             continue;
         }
         assert_eq!(
-            (after.event, after.targets, after.volatile),
-            (before.event, before.targets, before.volatile),
+            (after.event, after.targets, after.flags.volatile),
+            (before.event, before.targets, before.flags.volatile),
             "{}",
             vector.id
         );
@@ -271,7 +271,8 @@ async fn an_answer_reaches_who_waits_for_it_in_either_encoding() {
 
 #[test]
 fn a_specific_response_channel_is_used_for_all_answers_but_one() {
-    let core = crate::core::Core { specific_response_channel: true, ..member() };
+    let core = std::sync::Arc::into_inner(member()).expect("nobody else has it");
+    let core = std::sync::Arc::new(crate::core::Core { specific_response_channel: true, ..core });
     let ask = |request: Value| {
         core.receive(b"socket.io-request#/#", request.to_string().as_bytes());
         super::published(&core).pop().unwrap().0
@@ -293,6 +294,24 @@ fn own_messages_are_not_handled_again() {
         assert_eq!(core.receive(b"socket.io-request#/#", request.to_string().as_bytes()), Outcome::Own);
     }
     assert_eq!(super::published(&core), []);
+}
+
+/// The bytes that a Node server wrote for the same answers.
+#[test]
+fn a_clients_ack_is_written_as_node_writes_it() {
+    let id = request::request_id("MaKTrI".into()).unwrap();
+    let placeholder = r#"[{"_placeholder":true,"num":0}]"#;
+    let cases = [
+        (Encoded::new(placeholder, vec![vec![7, 8].into()]), "a67061636b6574c4020708"),
+        (Encoded::new("[null]", vec![]), "a67061636b6574c0"),
+        (Encoded::new(r#"["x",2]"#, vec![]), "a67061636b6574a178"),
+    ];
+    for (args, rest) in cases {
+        let written = crate::response::broadcast_ack(&id, &args).unwrap();
+        assert_eq!(hex(&written), format!("83a47479706509a9726571756573744964a64d614b547249{rest}"));
+    }
+    let written = crate::response::broadcast_ack(&id, &Encoded::new("[]", vec![])).unwrap();
+    assert_eq!(hex(&written), "82a47479706509a9726571756573744964a64d614b547249");
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_hub::{CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket};
 
 use crate::{
@@ -19,10 +20,10 @@ use crate::{
 };
 
 /// A member with the namespace `/` and without a link: what it publishes stays in its queue.
-fn member() -> Core {
+fn member() -> Arc<Core> {
     let hub = Hub::new();
     hub.add_namespace("/", Arc::new(Nobody));
-    Core {
+    Arc::new(Core {
         hub,
         uid: "me".to_owned(),
         channels: Channels::new("socket.io", "me"),
@@ -33,7 +34,9 @@ fn member() -> Core {
         pending: Pending::default(),
         status: Status::new(LinkState::Connecting),
         commands: Mutex::new(None),
-    }
+        tasks: TaskTracker::new(),
+        leaving: CancellationToken::new(),
+    })
 }
 
 /// What the member has published since the last call: channel and text.

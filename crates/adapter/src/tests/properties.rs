@@ -60,7 +60,7 @@ proptest! {
         let decoded = broadcast::decode(&payload).unwrap();
         prop_assert_eq!(decoded.event, event);
         prop_assert_eq!(decoded.targets, Targets::room("r").except("x"));
-        prop_assert!(decoded.volatile);
+        prop_assert!(decoded.flags.volatile);
     }
 
     #[test]

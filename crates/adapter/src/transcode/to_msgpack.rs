@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use trunkline_hub::Encoded;
 
 use super::{
-    EncodeError, is_reserved,
+    EncodeError, Reader, Token, is_reserved,
     write::{self, Container},
 };
 
@@ -22,6 +22,21 @@ pub(crate) fn event_to_msgpack(event: &Encoded, out: &mut Vec<u8>) -> Result<(),
     match kind {
         Kind::Event => Ok(()),
         _ => Err(EncodeError::NotAnEvent),
+    }
+}
+
+/// The first argument of an ack; `None` when it has none.
+pub(crate) fn first_to_msgpack(args: &Encoded) -> Result<Option<Vec<u8>>, EncodeError> {
+    let mut out = Vec::with_capacity(args.len());
+    with_repaired_text(&args.text, &mut out, |text, out| {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        Value { out, attachments: &args.attachments }.deserialize(&mut reader)?;
+        reader.end()
+    })?;
+    let mut reader = Reader::new(&out);
+    match reader.token() {
+        Ok(Token::Array(1..)) => Ok(reader.value().ok().map(<[u8]>::to_vec)),
+        _ => Ok(None),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use trunkline_adapter::{Cluster, ClusterOptions};
 use trunkline_hub::{
     CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket, Targets,
-    lanes::socketioxide::{Options, SocketioxideLane},
+    lanes::{Options, socketioxide::SocketioxideLane},
 };
 use trunkline_testkit::{Client, connect};
 
@@ -36,16 +36,7 @@ impl Peer {
     pub async fn start_with(options: ClusterOptions) -> Self {
         let hub = Hub::new();
         hub.add_namespace(ROOT, Arc::new(Quiet));
-        let lane = SocketioxideLane::new(
-            &hub,
-            &Options {
-                ping_interval: Duration::from_secs(25),
-                ping_timeout: Duration::from_secs(20),
-                max_payload: 1_000_000,
-                polling: true,
-                websocket: true,
-            },
-        );
+        let lane = SocketioxideLane::new(&hub, &Options::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let app = Router::new().fallback(async move |request: Request| lane.call(request).await);

@@ -2,7 +2,7 @@
 
 mod jwt;
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use trunkline_hub::{Handshake, Refusal};
 use trunkline_protocol::{Code, ids};
@@ -46,7 +46,7 @@ pub struct Authenticator(Mode);
 
 #[derive(Clone, Debug)]
 enum Mode {
-    Jwt(jwt::Verifier),
+    Jwt(Arc<jwt::Verifier>),
     InsecureQuery,
 }
 
@@ -54,7 +54,7 @@ impl Authenticator {
     /// By the rules of the configuration.
     pub fn new(auth: &Auth) -> Self {
         Self(match auth {
-            Auth::Jwt(config) => Mode::Jwt(jwt::Verifier::new(config)),
+            Auth::Jwt(config) => Mode::Jwt(Arc::new(jwt::Verifier::new(config))),
             Auth::InsecureQuery => Mode::InsecureQuery,
         })
     }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::config::{JwtConfig, Secret};
 
-    fn handshake(url: &str, auth: Value, bearer: Option<&str>) -> Handshake {
+    fn handshake(url: &str, auth: &Value, bearer: Option<&str>) -> Handshake {
         let mut headers = http::HeaderMap::new();
         if let Some(token) = bearer {
             headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -135,9 +135,9 @@ mod tests {
     fn a_token_is_found_in_auth_query_and_header() {
         let token = token("alice");
         for handshake in [
-            handshake("/socket.io/", json!({"token": token}), None),
-            handshake(&format!("/socket.io/?EIO=4&token={token}"), Value::Null, None),
-            handshake("/socket.io/", Value::Null, Some(&token)),
+            handshake("/socket.io/", &json!({"token": token}), None),
+            handshake(&format!("/socket.io/?EIO=4&token={token}"), &Value::Null, None),
+            handshake("/socket.io/", &Value::Null, Some(&token)),
         ] {
             let identity = jwt().authenticate(&handshake).unwrap();
             assert_eq!(identity.user, "alice");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_refusals_have_their_texts() {
-        let refused = |auth| jwt().authenticate(&handshake("/", auth, None)).unwrap_err().to_string();
+        let refused = |auth| jwt().authenticate(&handshake("/", &auth, None)).unwrap_err().to_string();
         assert_eq!(refused(Value::Null), "Authentication error: No token provided");
         assert_eq!(refused(json!({"token": 5})), "Authentication error: No token provided");
         assert_eq!(refused(json!({"token": "x.y.z"})), "Authentication error: Invalid token");
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn insecure_query_believes_a_name_and_not_the_lack_of_one() {
         let auth = Authenticator::new(&Auth::InsecureQuery);
-        let ask = |url: &str| auth.authenticate(&handshake(url, Value::Null, None)).map(|identity| identity.user);
+        let ask = |url: &str| auth.authenticate(&handshake(url, &Value::Null, None)).map(|identity| identity.user);
         assert_eq!(ask("/?userId=alice%20b"), Ok("alice b".to_owned()));
         assert_eq!(ask("/?x=1"), Err(AuthError::NoToken));
         assert_eq!(ask("/?userId=undefined"), Err(AuthError::InvalidToken));

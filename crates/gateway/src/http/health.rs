@@ -16,7 +16,7 @@ pub(super) async fn live() -> &'static str {
 
 /// Ready for new clients: linked to the cluster, and not on the way out.
 pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Ready>) {
-    let link = shared.0.cluster.state().borrow().clone();
+    let link = *shared.0.cluster.state().borrow();
     let (linked, link) = match link {
         LinkState::Embedded => (true, "embedded".to_owned()),
         LinkState::Connecting => (false, "connecting".to_owned()),

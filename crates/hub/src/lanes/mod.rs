@@ -46,6 +46,23 @@ pub struct Options {
     pub flushers: usize,
 }
 
+impl Default for Options {
+    /// Both transports, with Node's time-outs and payload size, and an outbox of 1 MiB.
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            max_payload: 1_000_000,
+            polling: true,
+            websocket: true,
+            outbox_bytes: 1 << 20,
+            stall_timeout: Duration::from_secs(10),
+            flush_delay: Duration::ZERO,
+            flushers: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
 /// When a packet should leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {

@@ -3,10 +3,10 @@
 //!
 //! What it does differently from what the hub promises is made up for here and nowhere else:
 //! - Each event handler is a task of its own, so order is lost. The part that runs in order is the extractor:
-//!   [`Inbound`] puts the event into the socket's inbox there and starts no task.
+//!   `Inbound` puts the event into the socket's inbox there and starts no task.
 //! - The connect handler runs after CONNECT went out, when events may already arrive. The connect *middleware*
-//!   runs before: sockets are made there, and what is sent to them waits until CONNECT is out ([`Way::Waiting`]).
-//! - A connection that dies between the two calls no handler at all. The last clone of [`Registered`] being
+//!   runs before: sockets are made there, and what is sent to them waits until CONNECT is out (`Way::Waiting`).
+//! - A connection that dies between the two calls no handler at all. The last clone of `Registered` being
 //!   dropped does.
 //! - A full buffer names no socket, and drops the newest packet. Each socket is addressed alone, so that it can be closed.
 //! - Nothing closes a connection that has a full buffer or a peer that doesn't read. WebSocket connections are closed

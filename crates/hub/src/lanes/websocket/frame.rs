@@ -45,7 +45,7 @@ impl Violation {
 }
 
 /// What a peer sent, whole.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message<'a> {
     Text(&'a str),
     Binary(&'a [u8]),

@@ -15,7 +15,7 @@ pub(super) enum Kind {
 }
 
 /// A packet from a client, read up to its data.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Incoming<'a> {
     pub(super) kind: Kind,
     pub(super) namespace: &'a str,
