@@ -487,9 +487,9 @@ mod tests {
     fn unknown_keys_in_the_file_are_mistakes() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("trunkline.toml");
-        std::fs::write(&file, "listen = 1\n").unwrap();
+        std::fs::write(&file, "listne = 1\n").unwrap();
         let mistakes = load(&[("config", file.to_str().unwrap()), ("auth", "insecure-query")], &[]).unwrap_err();
-        assert!(mistakes[0].origin.starts_with("listen in "), "{}", mistakes[0]);
+        assert!(mistakes[0].origin.starts_with("listne in "), "{}", mistakes[0]);
     }
 
     #[test]
