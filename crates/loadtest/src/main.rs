@@ -3,6 +3,7 @@
 //! In reading order: [`workload`] says what is done, [`client`] is one connection, [`report`] what is printed.
 
 mod client;
+mod cpu;
 mod report;
 mod workload;
 
@@ -29,6 +30,10 @@ struct Cli {
     /// Connections being opened at a time.
     #[arg(long, default_value_t = 64)]
     opening: usize,
+
+    /// A server's process, on this machine; repeat it. What they spend on the load, without connecting and joining, is printed.
+    #[arg(long = "server-pid")]
+    server_pids: Vec<u32>,
 
     #[command(subcommand)]
     workload: Workload,
@@ -65,8 +70,9 @@ struct Sending {
 }
 
 impl Sending {
-    fn load(self) -> Load {
+    fn load(self, servers: cpu::Meter) -> Load {
         Load {
+            servers,
             messages: self.messages,
             in_flight: self.in_flight.max(1),
             bytes: self.bytes,
@@ -78,11 +84,12 @@ impl Sending {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    let servers = cpu::Meter::new(cli.server_pids);
     let clients = workload::connect(&cli.urls, cli.clients, cli.opening.max(1)).await?;
     match cli.workload {
         Workload::Connect { hold } => tokio::time::sleep(Duration::from_secs(hold)).await,
-        Workload::Room(sending) => report::print(&workload::room(clients, &sending.load()).await?),
-        Workload::Pairs(sending) => report::print(&workload::pairs(clients, &sending.load()).await?),
+        Workload::Room(sending) => report::print(&workload::room(clients, &sending.load(servers)).await?),
+        Workload::Pairs(sending) => report::print(&workload::pairs(clients, &sending.load(servers)).await?),
     }
     Ok(())
 }

@@ -30,12 +30,14 @@ impl Default for Seen {
 pub(crate) struct Report {
     expected: usize,
     took: Duration,
+    /// CPU time of the servers.
+    spent: Option<Duration>,
     seen: Seen,
 }
 
 impl Report {
-    pub(crate) fn new(expected: usize, took: Duration) -> Self {
-        Self { expected, took, seen: Seen::default() }
+    pub(crate) fn new(expected: usize, took: Duration, spent: Option<Duration>) -> Self {
+        Self { expected, took, spent, seen: Seen::default() }
     }
 
     pub(crate) fn add(&mut self, seen: &Seen) -> anyhow::Result<()> {
@@ -62,9 +64,13 @@ pub(crate) fn print_connected(count: usize, took: Duration, times: &Histogram<u6
 }
 
 pub(crate) fn print(report: &Report) {
-    let Report { expected, took, seen } = report;
+    let Report { expected, took, spent, seen } = report;
     let delivered = seen.deliveries.len();
     println!("delivered    {delivered} of {expected} in {took:.2?}, {:.0} a second", rate(delivered, *took));
+    if let Some(spent) = spent {
+        let each = spent.as_secs_f64() / (delivered.max(1) as f64) * 1e6;
+        println!("servers      {spent:.2?} of CPU time, {each:.3} s per million deliveries");
+    }
     println!("lost         {}", (*expected as u64).saturating_sub(delivered));
     println!("overtaken    {}", seen.overtaken);
     println!("repeated     {}", seen.repeated);

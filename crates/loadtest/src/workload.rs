@@ -19,12 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{self, Incoming, Receiver, Sender},
+    cpu::Meter,
     report::{self, Report, Seen},
 };
 
+/// Between the last join and the first message.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// How much is sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
+    pub(crate) servers: Meter,
     pub(crate) messages: usize,
     pub(crate) in_flight: usize,
     pub(crate) bytes: usize,
@@ -60,13 +65,16 @@ pub(crate) async fn room(clients: Vec<(Sender, Receiver)>, load: &Load) -> anyho
         bail!("a room needs two clients");
     }
     let room = format!("load-{:x}", std::process::id());
-    let mut run = Run::new(load, (clients.len() - 1) * load.messages);
+    let expected = (clients.len() - 1) * load.messages;
     let mut joined = Vec::with_capacity(clients.len());
     for (mut to_server, mut from_server) in clients {
         to_server.emit("conversation:join", &json!(room), Some(0)).await?;
         expect_ack(&mut to_server, &mut from_server).await?;
         joined.push((to_server, from_server));
     }
+    // Everybody has heard of everybody: what comes from here on is the load.
+    tokio::time::sleep(SETTLING).await;
+    let mut run = Run::new(load, expected)?;
     // The sender last, when everybody listens.
     for (number, halves) in joined.into_iter().enumerate().rev() {
         let to_send = if number == 0 { load.messages } else { 0 };
@@ -82,7 +90,8 @@ pub(crate) async fn pairs(clients: Vec<(Sender, Receiver)>, load: &Load) -> anyh
         bail!("pairs need two clients");
     }
     let each = (load.messages / senders).max(1);
-    let mut run = Run::new(load, each * senders);
+    tokio::time::sleep(SETTLING).await;
+    let mut run = Run::new(load, each * senders)?;
     for (number, halves) in clients.into_iter().enumerate().take(senders) {
         run.start(halves, "private:message", json!({"recipientUserId": user(number ^ 1)}), each);
     }
@@ -107,6 +116,8 @@ async fn expect_ack(to_server: &mut Sender, from_server: &mut Receiver) -> anyho
 /// One run: a task per client, and what they have in common.
 struct Run {
     load: Load,
+    /// What the servers had spent before.
+    cpu: Option<Duration>,
     expected: usize,
     begin: Instant,
     delivered: Arc<AtomicU64>,
@@ -115,22 +126,23 @@ struct Run {
 }
 
 impl Run {
-    fn new(load: &Load, expected: usize) -> Self {
-        Self {
-            load: *load,
+    fn new(load: &Load, expected: usize) -> anyhow::Result<Self> {
+        Ok(Self {
+            cpu: load.servers.read()?,
+            load: load.clone(),
             expected,
             begin: Instant::now(),
             delivered: Arc::default(),
             over: CancellationToken::new(),
             tasks: JoinSet::new(),
-        }
+        })
     }
 
     /// Lets a client listen, and send `left` messages made from `template`.
     fn start(&mut self, halves: (Sender, Receiver), event: &'static str, template: Value, left: usize) {
         let participant = Participant {
             to_server: halves.0,
-            load: self.load,
+            load: self.load.clone(),
             event,
             template,
             left,
@@ -165,7 +177,8 @@ impl Run {
                 eprintln!("{delivered} of {} delivered", self.expected);
             }
         }
-        let mut report = Report::new(self.expected, progress.1 - self.begin);
+        let spent = self.load.servers.read()?.zip(self.cpu).map(|(after, before)| after.saturating_sub(before));
+        let mut report = Report::new(self.expected, progress.1 - self.begin, spent);
         self.over.cancel();
         while let Some(seen) = self.tasks.join_next().await {
             report.add(&seen??)?;
