@@ -1,7 +1,7 @@
 /** The stock client, with a memory of what it received. */
 import assert from "node:assert/strict";
 
-import { io } from "socket.io-client";
+import { io as current } from "socket.io-client";
 
 import { eventually, within } from "./eventually.mjs";
 
@@ -14,8 +14,8 @@ export const TRANSPORTS = {
   upgrade: ["polling", "websocket"],
 };
 
-/** @param {object} options those of socket.io-client, and `via`: one of TRANSPORTS */
-export function client(url, { via = "websocket", ...options } = {}) {
+/** @param {object} options those of socket.io-client, and `via`: one of TRANSPORTS; `io`: that of another version */
+export function client(url, { via = "websocket", io = current, ...options } = {}) {
   return new Client(io(url, { transports: TRANSPORTS[via], forceNew: true, reconnection: false, autoConnect: false, ...options }), via);
 }
 
@@ -60,7 +60,10 @@ class Client {
 
   /** Sends an event and returns the ack, whatever it says. */
   ask(event, ...args) {
-    return kept(this.socket.timeout(ANSWER_MS).emitWithAck(event, ...args));
+    // It came with 4.6; before that there are callbacks, which nobody calls when the connection is lost.
+    if (this.socket.emitWithAck) return kept(this.socket.timeout(ANSWER_MS).emitWithAck(event, ...args));
+    const answer = new Promise((resolve) => this.socket.emit(event, ...args, resolve));
+    return kept(within(answer, ANSWER_MS, `the answer to ${event}`));
   }
 
   /** Sends an event whose ack must be a success. */

@@ -1,16 +1,12 @@
 /** A Node.js server and an emitter that share Redis with the cluster: each reaches the clients of the other. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 
-import { createAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
-import { createClient } from "redis";
-import { Server } from "socket.io";
 
-import { client, TRANSPORTS } from "./client.mjs";
+import { TRANSPORTS } from "./client.mjs";
 import { sharedCluster } from "./cluster.mjs";
+import { nodeServer } from "./node-server.mjs";
 
 /** Node's adapter gives up on a cluster request after 5 s; an answer well before means that every node answered. */
 const PROMPT_MS = 2_500;
@@ -146,28 +142,3 @@ describe("beside a Node.js server on the same Redis", { timeout: 120_000 }, () =
     for (const each of ours) assert.equal(await each.next("for-you"), each.userId);
   });
 });
-
-async function nodeServer(it) {
-  const publisher = createClient({ url: it.redis.url });
-  const subscriber = publisher.duplicate();
-  for (const connection of [publisher, subscriber]) connection.on("error", () => undefined);
-  await Promise.all([publisher.connect(), subscriber.connect()]);
-  const http = createServer().listen(0, "127.0.0.1");
-  await once(http, "listening");
-  const io = new Server(http, { adapter: createAdapter(publisher, subscriber, { key: it.prefix }) });
-  io.on("connection", (socket) => socket.on("enter", (room, done) => (socket.join(room), done({ success: true }))));
-  const clients = [];
-  const close = async () => {
-    for (const each of clients) await each.close();
-    await io.close();
-    for (const connection of [publisher, subscriber]) await connection.close();
-  };
-  const connect = async (room) => {
-    const made = client(`http://127.0.0.1:${http.address().port}`);
-    clients.push(made);
-    made.socket.connect();
-    await made.request("enter", room);
-    return made;
-  };
-  return { io, publisher, connect, close };
-}

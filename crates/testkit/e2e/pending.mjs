@@ -12,3 +12,9 @@ export const SESSION_MAC = pending("needs session routing: session ids carry no 
 
 /** Messages published while a node was not subscribed. */
 export const GAP_REPAIR = pending("needs gap repair: what was published while a node had lost its link is not read from the log yet");
+
+/** Sockets of one polling or upgraded connection that differ by more than their namespace. */
+export const NAMESPACE_IDS = pending("needs socket ids per namespace: on the socketioxide lane all sockets of a connection have one id, and what one sends leaves out the others");
+
+/** A close of the WebSocket lane as Node.js does it: python-socketio takes the engine's close packet for a request to stay away. */
+export const PLAIN_CLOSE = pending("needs a close without the engine's close packet, which Node.js does not send over WebSocket");

@@ -2,6 +2,7 @@
 //! ask of a server, and everything a hostile peer can send.
 
 mod engine;
+mod frames;
 mod hostile;
 mod raw;
 mod slow;

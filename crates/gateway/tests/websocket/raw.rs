@@ -115,6 +115,18 @@ impl Raw {
         }
     }
 
+    /// Skips texts until a pong.
+    pub(crate) async fn pong(&mut self) -> Vec<u8> {
+        loop {
+            match self.frame().await {
+                Some((PONG, payload)) => return payload,
+                Some((TEXT, payload)) if payload == b"2" => self.send_text("3").await,
+                Some((TEXT, payload)) if !payload.starts_with(b"43") => {}
+                other => panic!("expected a pong, got {other:?}"),
+            }
+        }
+    }
+
     /// Skips texts until one begins with this.
     pub(crate) async fn expect(&mut self, begin: &str) -> String {
         loop {
@@ -165,12 +177,20 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Opcode, begin of the payload, end of the frame; `None` when it isn't whole.
+/// Opcode, begin of the payload, end of the frame; `None` when it isn't whole. A server's frame is not masked, and this
+/// server sends each message as one frame, its length in the shortest form.
 fn parse(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let (begin, length) = match *bytes.get(1)? {
         126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
         127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap())).unwrap()),
         short => (2, usize::from(short)),
     };
+    assert_eq!(bytes[0] & 0xf0, 0x80, "the last fragment, without reserved bits");
+    let shortest = match length {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    assert_eq!(begin, shortest, "the shortest form of {length}");
     (bytes.len() >= begin + length).then_some((bytes[0] & 0x0f, begin, begin + length))
 }
