@@ -115,9 +115,10 @@ impl Connection {
     }
 
     /// Serves the connection to its end. `early` is what came right behind the handshake.
-    pub(super) async fn run(self: Arc<Self>, early: Bytes) {
+    pub(super) async fn run(self: Arc<Self>, mut early: Vec<u8>) {
         let mut reader = Reader::default();
-        let mut then = if early.is_empty() { Then::Read } else { self.take(&mut reader, &mut early.to_vec()) };
+        let mut then = if early.is_empty() { Then::Read } else { self.take(&mut reader, &mut early) };
+        drop(early);
         let reason = loop {
             then = match then {
                 Then::Read => match self.stream.readable().await {

@@ -8,6 +8,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// Payload of a control frame at the most.
 const CONTROL_BYTES: usize = 125;
 
+/// What a decoder may hold besides a message of the largest size: a header, and a control frame that came amid the fragments.
+#[cfg(any(fuzzing, test))]
+pub(super) const HELD_BEYOND_LIMIT: usize = 14 + CONTROL_BYTES;
+
 /// What a peer did against the protocol, and the close code that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Violation {
@@ -158,17 +162,25 @@ impl Decoder {
         let mut bytes = std::mem::take(&mut self.waiting);
         bytes.extend_from_slice(input);
         let (used, next) = self.messages(&mut bytes, largest, &mut take)?;
-        if used < bytes.len() {
-            bytes.drain(..used);
+        if used == 0 {
             self.waiting = bytes;
+        } else {
+            // A large message is over: its memory doesn't stay behind for the few bytes after it.
+            self.waiting = bytes[used..].to_vec();
         }
         Ok(next)
     }
 
     /// Bytes that wait for the rest of their message.
-    #[cfg(test)]
-    fn held(&self) -> usize {
+    #[cfg(any(fuzzing, test))]
+    pub(super) fn held(&self) -> usize {
         self.waiting.len() + self.fragments.as_ref().map_or(0, |fragments| fragments.bytes.len())
+    }
+
+    /// Bytes of memory behind those.
+    #[cfg(any(fuzzing, test))]
+    pub(super) fn reserved(&self) -> usize {
+        self.waiting.capacity() + self.fragments.as_ref().map_or(0, |fragments| fragments.bytes.capacity())
     }
 
     /// Takes whole frames off the front of `bytes`, and says how many bytes they were.
@@ -180,22 +192,35 @@ impl Decoder {
     ) -> Result<(usize, Next), Violation> {
         let mut used = 0;
         while let Some(header) = Header::read(&bytes[used..], largest)? {
+            self.admit(&header, largest)?;
             let begin = used + header.size;
             let Some(payload) = bytes.get_mut(begin..begin + header.payload) else { break };
             unmask(payload, header.mask);
             used = begin + header.payload;
-            if self.frame(&header, payload, largest, take)? == Next::Pause {
+            if self.frame(&header, payload, take)? == Next::Pause {
                 return Ok((used, Next::Pause));
             }
         }
         Ok((used, Next::Go))
     }
 
+    /// Whether a frame fits what came before it. Asked before its payload has come: that and the fragments are never held together
+    /// unless they make a message of an allowed size.
+    fn admit(&self, header: &Header, largest: usize) -> Result<(), Violation> {
+        match (header.opcode, &self.fragments) {
+            (Opcode::Text | Opcode::Binary, Some(_)) => Err(Violation::Interleaved),
+            (Opcode::Continuation, None) => Err(Violation::Continuation),
+            (Opcode::Continuation, Some(so_far)) if so_far.bytes.len() + header.payload > largest => {
+                Err(Violation::TooLarge)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn frame(
         &mut self,
         header: &Header,
         payload: &[u8],
-        largest: usize,
         take: &mut impl FnMut(Message<'_>) -> Next,
     ) -> Result<Next, Violation> {
         match header.opcode {
@@ -203,9 +228,6 @@ impl Decoder {
             Opcode::Pong => Ok(take(Message::Pong)),
             Opcode::Close => check_close(payload).map(|()| take(Message::Close)),
             Opcode::Text | Opcode::Binary => {
-                if self.fragments.is_some() {
-                    return Err(Violation::Interleaved);
-                }
                 let text = header.opcode == Opcode::Text;
                 if header.last {
                     return message(text, payload).map(take);
@@ -215,9 +237,6 @@ impl Decoder {
             }
             Opcode::Continuation => {
                 let fragments = self.fragments.as_mut().ok_or(Violation::Continuation)?;
-                if fragments.bytes.len() + payload.len() > largest {
-                    return Err(Violation::TooLarge);
-                }
                 fragments.bytes.extend_from_slice(payload);
                 if !header.last {
                     return Ok(Next::Go);
@@ -419,6 +438,26 @@ mod tests {
             }
         };
         assert_eq!((violation, fed), (Violation::TooLarge, LARGEST));
+    }
+
+    #[test]
+    fn a_fragment_past_the_limit_is_refused_before_it_has_come() {
+        let mut decoder = Decoder::default();
+        decoder.read(&mut client(0x02, &[0; LARGEST]), LARGEST, |_| Next::Go).unwrap();
+        let mut more = client(0x00, &[0; 1]);
+        more.truncate(more.len() - 1);
+        assert_eq!(decoder.read(&mut more, LARGEST, |_| Next::Go), Err(Violation::TooLarge));
+    }
+
+    #[test]
+    fn a_large_message_leaves_no_memory_behind() {
+        let mut decoder = Decoder::default();
+        let mut input = [client(0x82, &[0; LARGEST]), client(0x81, b"next")].concat();
+        let (first, rest) = input.split_at_mut(LARGEST / 2);
+        let (rest, _) = rest.split_at_mut(rest.len() - 1);
+        decoder.read(first, LARGEST, |_| Next::Go).unwrap();
+        decoder.read(rest, LARGEST, |_| Next::Go).unwrap();
+        assert!(decoder.held() == 9 && decoder.reserved() < 100, "{} for {}", decoder.reserved(), decoder.held());
     }
 
     #[test]

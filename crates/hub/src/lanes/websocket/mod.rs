@@ -14,6 +14,9 @@
 mod connection;
 mod flusher;
 mod frame;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod outbox;
 mod packet;
 mod wheel;
@@ -22,7 +25,6 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
@@ -110,7 +112,9 @@ impl WebSocketLane {
             };
             // In a task of its own, which holds nothing of the handshake.
             let connections = lane.connections.clone();
-            connections.spawn(lane.serve(parts.io.into_inner().into_inner(), handshake, parts.read_buf));
+            // Copied: even when empty, the bytes that came along hold hyper's read buffer.
+            let early = parts.read_buf.to_vec();
+            connections.spawn(lane.serve(parts.io.into_inner().into_inner(), handshake, early));
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -133,7 +137,7 @@ impl WebSocketLane {
 }
 
 impl Lane {
-    async fn serve(self: Arc<Self>, stream: TcpStream, handshake: Handshake, early: Bytes) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, handshake: Handshake, early: Vec<u8>) {
         let connection = Arc::new(Connection::new(Arc::clone(&self), stream, handshake));
         connection.open();
         self.wheel.add(&connection);
