@@ -43,7 +43,6 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 64 * 1024;
 
 const PING: &[u8] = &[0x81, 1, b'2'];
-const ENGINE_CLOSE: &[u8] = &[0x81, 1, b'1'];
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
@@ -454,7 +453,7 @@ impl Connection {
                 return;
             }
             last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
-            outbox.push_anyway(Bytes::from_static(ENGINE_CLOSE));
+            // As Node: no engine close packet, which some clients take for a farewell for good.
             outbox.push_anyway(frame::close(1000));
             outbox.close();
         }
