@@ -17,4 +17,3 @@ export const GAP_REPAIR = pending("needs gap repair: what was published while a 
 export const NAMESPACE_IDS = pending("needs socket ids per namespace: on the socketioxide lane all sockets of a connection have one id, and what one sends leaves out the others");
 
 /** A close of the WebSocket lane as Node.js does it: python-socketio takes the engine's close packet for a request to stay away. */
-export const PLAIN_CLOSE = pending("needs a close without the engine's close packet, which Node.js does not send over WebSocket");

@@ -25,6 +25,32 @@ async fn the_open_packet_says_what_holds() {
 }
 
 #[tokio::test]
+async fn the_open_packet_says_nothing_else_and_has_defaults() {
+    let node = node(&[]).await;
+    let mut raw = Raw::handshake(&node, "/socket.io/?EIO=4&transport=websocket&userId=a").await;
+    let mut open: Value = serde_json::from_str(&raw.text().await[1..]).unwrap();
+    let sid = open["sid"].take();
+    assert!(sid.is_string());
+    let expected = serde_json::json!({
+        "sid": null, "upgrades": [], "pingInterval": 25_000, "pingTimeout": 20_000, "maxPayload": 1_000_000
+    });
+    assert_eq!(open, expected);
+}
+
+/// The heartbeat is the engine's and waits for no namespace.
+#[tokio::test]
+async fn who_is_in_no_namespace_is_pinged_too() {
+    let node = node(&["--ping-interval", "300", "--ping-timeout", "200"]).await;
+    let mut raw = Raw::open(&node, "a").await;
+    for _ in 0..3 {
+        assert_eq!(raw.frame().await.expect("still open"), (TEXT, b"2".to_vec()));
+        raw.send_text("3").await;
+    }
+    let mut silent = Raw::open(&node, "b").await;
+    assert_eq!(silent.end().await, End::Eof);
+}
+
+#[tokio::test]
 async fn pings_come_at_the_interval_and_a_client_that_answers_stays() {
     let node = node(&["--ping-interval", "300", "--ping-timeout", "200"]).await;
     let mut raw = Raw::open(&node, "a").await;

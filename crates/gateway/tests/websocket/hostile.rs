@@ -53,6 +53,7 @@ fn violations() -> Vec<(&'static str, Vec<u8>, End)> {
         ("an event that is no JSON", text("42[\"e\","), End::Code(1002)),
         ("a deeply nested event", text(&format!("42{}", "[".repeat(4000))), End::Code(1002)),
         ("a connect error", text("44{}"), End::Code(1002)),
+        ("a number that is none", text("42abc[\"get:online:count\"]"), End::Code(1002)),
         ("an ack with a number beyond reason", text("4399999999999999999999[]"), End::Code(1002)),
         ("an event for a namespace it is not in", text("42/chat,[\"e\"]"), End::Code(1002)),
     ]
@@ -74,7 +75,7 @@ async fn a_violation_closes_that_connection_with_its_code_and_no_other() {
 #[tokio::test]
 async fn a_violation_before_connect_closes_too() {
     let node = node(&[]).await;
-    for early in ["420[\"get:online:count\"]", "430[]", "41", "4"] {
+    for early in ["420[\"get:online:count\"]", "430[]", "41", "4", "4abc"] {
         let mut raw = Raw::open(&node, "hostile").await;
         raw.write(&text(early)).await;
         if early == "41" {
@@ -119,6 +120,16 @@ async fn requests_that_are_no_handshake_are_refused_as_ever() {
         tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
         let status = String::from_utf8_lossy(&answer[..12]).into_owned();
         assert!(status.starts_with("HTTP/1.1 4"), "{target}: {status}");
+    }
+}
+
+/// With a version or a transport that is none, a handshake by the book opens nothing.
+#[tokio::test]
+async fn websocket_handshakes_of_no_session_are_refused() {
+    let node = node(&[]).await;
+    for query in ["transport=websocket", "EIO=abc&transport=websocket", "EIO=4", "EIO=4&transport=abc"] {
+        let status = Raw::refused(&node, &format!("/socket.io/?{query}&userId=a")).await;
+        assert!(status.starts_with("HTTP/1.1 400 "), "{query}: {status}");
     }
 }
 

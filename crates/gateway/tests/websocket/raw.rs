@@ -50,7 +50,13 @@ impl Raw {
         raw
     }
 
-    pub(crate) async fn handshake(node: &Node, target: &str) -> Self {
+    /// The status line of a handshake that is refused.
+    pub(crate) async fn refused(node: &Node, target: &str) -> String {
+        let (_, head) = Self::ask(node, target).await;
+        head.lines().next().unwrap_or_default().to_owned()
+    }
+
+    async fn ask(node: &Node, target: &str) -> (Self, String) {
         let mut raw = Self { stream: TcpStream::connect(node.address()).await.unwrap(), buffer: Vec::new() };
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -59,6 +65,11 @@ impl Raw {
         );
         raw.write(request.as_bytes()).await;
         let head = raw.head().await;
+        (raw, head)
+    }
+
+    pub(crate) async fn handshake(node: &Node, target: &str) -> Self {
+        let (raw, head) = Self::ask(node, target).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert!(head.to_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
         assert!(!head.to_lowercase().contains("sec-websocket-extensions"), "{head}");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     node,
-    raw::{End, Raw},
+    raw::{End, Raw, TEXT},
 };
 
 #[tokio::test]
@@ -37,6 +37,53 @@ async fn a_refusal_has_a_message_and_a_code() {
     assert_eq!(raw.text().await, refused);
     raw.send_text("40/nowhere,").await;
     assert!(raw.text().await.starts_with("44/nowhere,{\"message\":\"Invalid namespace\""));
+}
+
+/// A packet that ends with its namespace needs no comma.
+#[tokio::test]
+async fn the_comma_behind_a_namespace_may_be_left_out() {
+    let node = node(&[]).await;
+    let mut raw = Raw::connect(&node, "a").await;
+    raw.send_text("40/nowhere").await;
+    assert!(raw.text().await.starts_with("44/nowhere,{\"message\":\"Invalid namespace\""));
+    raw.send_text("40/chat").await;
+    raw.expect("40/chat,{\"sid\":").await;
+    raw.expect("42/chat,[\"connected\"").await;
+    raw.send_text("41/chat").await;
+    raw.send_text("420[\"get:online:count\"]").await;
+    raw.expect("430").await;
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_itself_is_taken_for_each_namespace() {
+    let node = node(&[]).await;
+    let mut raw = Raw::handshake(&node, "/socket.io/?EIO=4&transport=websocket&userId=a").await;
+    raw.text().await;
+    for (packet, connected) in [("40{\"token\":\"123\"}", "40{"), ("40/chat,{\"token\":\"abc\"}", "40/chat,{")] {
+        raw.send_text(packet).await;
+        let answer = raw.expect(connected).await;
+        let payload: Value = serde_json::from_str(&answer[connected.len() - 1..]).unwrap();
+        assert_eq!(payload.as_object().unwrap().keys().collect::<Vec<_>>(), ["sid"]);
+    }
+}
+
+/// The connection is no namespace's, not even the main one's.
+#[tokio::test]
+async fn leaving_the_main_namespace_keeps_the_connection() {
+    let node = node(&["--ping-interval", "300", "--ping-timeout", "200"]).await;
+    let mut raw = Raw::connect(&node, "a").await;
+    raw.send_text("40/chat,").await;
+    raw.expect("42/chat,[\"connected\"").await;
+    raw.send_text("41").await;
+    for _ in 0..3 {
+        while raw.frame().await.expect("still open") != (TEXT, b"2".to_vec()) {}
+        raw.send_text("3").await;
+    }
+    raw.send_text("42/chat,7[\"get:online:count\"]").await;
+    raw.expect("43/chat,7").await;
+    raw.send_text("41/chat").await;
+    raw.send_text("40").await;
+    raw.expect("40{").await;
 }
 
 #[tokio::test]
