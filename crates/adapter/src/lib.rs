@@ -19,6 +19,9 @@ mod broadcast;
 mod channels;
 mod core;
 mod describe;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod link;
 pub mod metrics;

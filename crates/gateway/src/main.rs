@@ -12,6 +12,11 @@ use trunkline_gateway::{
     metrics, telemetry,
 };
 
+/// Stack of a worker thread. serde_json bounds how deep a text may nest, but a reader of raw values (which one of our libraries
+/// switches on) starts to count anew inside of one: a payload of the largest size can then be some thousand levels deep.
+/// Only what is used takes memory.
+const STACK: usize = 8 << 20;
+
 /// The configuration is wrong.
 const BAD_CONFIG: u8 = 2;
 
@@ -37,7 +42,7 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     };
     let telemetry = telemetry::install(config.log_format, &config.log_level, &config.node_id)?;
     let metrics = metrics::install()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,6 +1,11 @@
 //! The `native` dialect: `noun:verb`, event by event.
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// Names of events.
 pub mod event {
@@ -94,15 +99,22 @@ impl<'de> Deserialize<'de> for Join {
             #[serde(default)]
             limit: Option<usize>,
         }
+        struct Reader;
         // Not an untagged enum: its errors would not say which field is missing.
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(conversation_id) => Ok(Self { conversation_id, after: None, limit: None }),
-            other => {
-                let Object { conversation_id, after, limit } =
-                    serde_json::from_value(other).map_err(D::Error::custom)?;
-                Ok(Self { conversation_id, after, limit })
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Join;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a conversation id, or an object with one")
+            }
+            fn visit_str<E>(self, conversation_id: &str) -> Result<Join, E> {
+                Ok(Join { conversation_id: conversation_id.to_owned(), after: None, limit: None })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Join, A::Error> {
+                let Object { conversation_id, after, limit } = Object::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Join { conversation_id, after, limit })
             }
         }
+        deserializer.deserialize_any(Reader)
     }
 }
 

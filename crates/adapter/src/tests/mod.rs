@@ -6,15 +6,14 @@ mod properties;
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trunkline_hub::{CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket};
+use trunkline_hub::Hub;
 
 use crate::{
     channels::Channels,
     core::Core,
+    fuzzing::{Nobody, same},
     link::{LinkState, Status, queue::Queue},
     response::Pending,
 };
@@ -50,34 +49,6 @@ fn published(core: &Core) -> Vec<(String, String)> {
         );
     }
     published
-}
-
-struct Nobody;
-
-#[async_trait]
-impl Handler for Nobody {
-    async fn connecting(&self, _: &Socket) -> Result<(), Refusal> {
-        Ok(())
-    }
-    async fn connected(&self, _: &Socket) {}
-    async fn event(&self, _: &Socket, _: Event) {}
-    fn refused(&self, _: &Socket, _: Event) {}
-    fn farewell(&self, _: &Socket, _: CloseReason) -> Option<Encoded> {
-        None
-    }
-    async fn disconnected(&self, _: &Socket, _: CloseReason) {}
-}
-
-/// Equality as JavaScript sees it, where all numbers are doubles.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|((ka, a), (kb, b))| ka == kb && same(a, b))
-        }
-        _ => a == b,
-    }
 }
 
 fn unhex(hex: &str) -> Vec<u8> {

@@ -51,6 +51,20 @@ proptest! {
         prop_assert!(same(&before, &after), "{before} became {after}");
     }
 
+    /// Read by a library that knows nothing of us: otherwise writer and reader could be wrong together.
+    #[test]
+    fn another_reader_of_msgpack_reads_the_same(args in proptest::collection::vec(any_json(), 0..5)) {
+        let mut data = vec![json!("event")];
+        data.extend(args);
+        let event = Encoded::new(Value::Array(data).to_string(), vec![]);
+        let payload = broadcast::encode("me", "/chat", &event, &Targets::room("r"), true).unwrap();
+        let read: Value = rmp_serde::from_slice(&payload).unwrap();
+        let around = json!(["me", { "type": 2, "data": read[1]["data"], "nsp": "/chat" },
+            { "rooms": ["r"], "except": [], "flags": { "volatile": true } }]);
+        prop_assert_eq!(&read, &around);
+        prop_assert!(same(&parse(&event), &read[1]["data"]), "{} became {}", event.text, read[1]["data"]);
+    }
+
     #[test]
     fn attachments_survive_the_wire(attachments in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 1..8)) {
         let placeholders: Vec<_> = (0..attachments.len()).map(|num| json!({ "_placeholder": true, "num": num })).collect();

@@ -23,7 +23,9 @@ pub(crate) fn event_to_json(input: &[u8]) -> Result<Encoded, DecodeError> {
     let Token::Array(1..) = peek.token()? else { return Err(DecodeError::NotAnEvent) };
     match peek.token()? {
         Token::Text(name) if !is_reserved(&String::from_utf8_lossy(name)) => {}
-        Token::Unsigned(_) | Token::Negative(_) | Token::Float(_) => {}
+        Token::Unsigned(_) | Token::Negative(_) => {}
+        // Others are `null` in JSON, and a client that receives that as a name closes its connection.
+        Token::Float(name) if name.is_finite() => {}
         _ => return Err(DecodeError::NotAnEvent),
     }
     to_json(input)
@@ -53,10 +55,8 @@ impl<'a> Writer<'a> {
         Encoded::new(self.text, self.attachments)
     }
 
+    /// `depth` is the number of containers around the value.
     fn value(&mut self, depth: usize) -> Result<Written, DecodeError> {
-        if depth > MAX_DEPTH {
-            return Err(DecodeError::TooDeep);
-        }
         match self.input.token()? {
             Token::Nil => self.text.push_str("null"),
             Token::Bool(value) => self.text.push_str(if value { "true" } else { "false" }),
@@ -64,21 +64,22 @@ impl<'a> Writer<'a> {
             Token::Negative(value) => self.text.push_str(&value.to_string()),
             Token::Float(value) => write_number(&mut self.text, value),
             Token::Text(text) => self.string(&String::from_utf8_lossy(text)),
-            Token::Binary(bytes) => self.attachment(bytes),
+            Token::Binary(bytes) => self.attachment(bytes, depth)?,
             Token::Array(length) => self.array(length, depth)?,
             Token::Map(length) => self.map(length, depth)?,
-            Token::Extension(kind, bytes) => return Ok(self.extension(kind, bytes)),
+            Token::Extension(kind, bytes) => return self.extension(kind, bytes, depth),
         }
         Ok(Written::Value)
     }
 
     fn array(&mut self, length: usize, depth: usize) -> Result<(), DecodeError> {
+        let depth = inside(depth)?;
         self.text.push('[');
         for index in 0..length {
             if index > 0 {
                 self.text.push(',');
             }
-            if self.value(depth + 1)? == Written::Undefined {
+            if self.value(depth)? == Written::Undefined {
                 self.text.push_str("null");
             }
         }
@@ -87,6 +88,7 @@ impl<'a> Writer<'a> {
     }
 
     fn map(&mut self, length: usize, depth: usize) -> Result<(), DecodeError> {
+        let depth = inside(depth)?;
         self.text.push('{');
         let start = self.text.len();
         for _ in 0..length {
@@ -97,7 +99,7 @@ impl<'a> Writer<'a> {
             let key = self.key()?;
             self.string(&key);
             self.text.push(':');
-            if self.value(depth + 1)? == Written::Undefined {
+            if self.value(depth)? == Written::Undefined {
                 self.text.truncate(before);
             }
         }
@@ -123,21 +125,21 @@ impl<'a> Writer<'a> {
     }
 
     /// What notepack reads from extension types, and what `JSON.stringify` makes of that.
-    fn extension(&mut self, kind: i8, bytes: &[u8]) -> Written {
+    fn extension(&mut self, kind: i8, bytes: &[u8], depth: usize) -> Result<Written, DecodeError> {
         match (kind, bytes.len()) {
-            (0, 1) => return Written::Undefined,
+            (0, 1) => return Ok(Written::Undefined),
             (0, 8) => self.date(millis_of_legacy_date(bytes)),
-            (0, _) => self.attachment(bytes),
+            (0, _) => self.attachment(bytes, depth)?,
             (-1, 4 | 8 | 12) => self.date(millis_of_timestamp(bytes)),
             _ => {
                 self.text.push('[');
                 self.text.push_str(&kind.to_string());
                 self.text.push(',');
-                self.attachment(bytes);
+                self.attachment(bytes, inside(depth)?)?;
                 self.text.push(']');
             }
         }
-        Written::Value
+        Ok(Written::Value)
     }
 
     fn date(&mut self, millis: Option<i64>) {
@@ -147,10 +149,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn attachment(&mut self, bytes: &[u8]) {
+    fn attachment(&mut self, bytes: &[u8], depth: usize) -> Result<(), DecodeError> {
+        // The placeholder is an object.
+        inside(depth)?;
         let placeholder = format!(r#"{{"_placeholder":true,"num":{}}}"#, self.attachments.len());
         self.text.push_str(&placeholder);
         self.attachments.push(Bytes::copy_from_slice(bytes));
+        Ok(())
     }
 
     fn string(&mut self, text: &str) {
@@ -176,6 +181,11 @@ impl<'a> Writer<'a> {
         self.text.push_str(text.get(clean..).unwrap_or_default());
         self.text.push('"');
     }
+}
+
+/// How deep the elements of a container are.
+fn inside(depth: usize) -> Result<usize, DecodeError> {
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(DecodeError::TooDeep) }
 }
 
 /// notepack 2 wrote dates as milliseconds.
