@@ -133,6 +133,38 @@ async fn websocket_handshakes_of_no_session_are_refused() {
     }
 }
 
+/// A reader of JSON that meets this key reads the text behind it anew, and counts its depth from the start.
+fn nested_beyond_every_limit() -> String {
+    let mut text = "1".to_owned();
+    for _ in 0..12 {
+        let mut next = serde_json::json!({ "$serde_json::private::RawValue": text }).to_string();
+        next = format!("{}{next}{}", "[".repeat(100), "]".repeat(100));
+        if next.len() > 500_000 {
+            break;
+        }
+        text = next;
+    }
+    text
+}
+
+#[tokio::test]
+async fn what_nests_beyond_every_limit_harms_nobody() {
+    let node = node(&[]).await;
+    let mut bystander = Raw::connect(&node, "bystander").await;
+    let nested = nested_beyond_every_limit();
+    let mut hostile = Raw::connect(&node, "hostile").await;
+    for event in ["conversation:join", "message:send", "presence:get", "no:such:event"] {
+        hostile.send_text(&format!("420[\"{event}\",{nested}]")).await;
+        let ack = hostile.expect("430").await;
+        assert!(ack.contains("\"success\":false"), "{event}: {ack}");
+    }
+    let mut hostile = Raw::open(&node, "hostile").await;
+    hostile.send_text(&format!("40{{\"token\":{nested}}}")).await;
+    hostile.expect("4").await;
+    still_serves(&mut bystander).await;
+    assert_no_panic(&node);
+}
+
 async fn still_serves(raw: &mut Raw) {
     raw.send_text("420[\"get:online:count\"]").await;
     raw.expect("430").await;
