@@ -85,7 +85,7 @@ impl Sending {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let servers = cpu::Meter::new(cli.server_pids);
-    let clients = workload::connect(&cli.urls, cli.clients, cli.opening.max(1)).await?;
+    let clients = workload::connect(&cli.urls, cli.clients, cli.opening.max(1), &servers).await?;
     match cli.workload {
         Workload::Connect { hold } => tokio::time::sleep(Duration::from_secs(hold)).await,
         Workload::Room(sending) => report::print(&workload::room(clients, &sending.load(servers)).await?),

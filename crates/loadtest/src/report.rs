@@ -63,6 +63,11 @@ pub(crate) fn print_connected(count: usize, took: Duration, times: &Histogram<u6
     println!("connected    {count} in {took:.2?}, {:.0} a second, {}", rate(count as u64, took), percentiles(times));
 }
 
+/// CPU time of the servers while the clients connected. Kernel time spent in soft interrupts may be on somebody else's account.
+pub(crate) fn print_spent_connecting(count: usize, spent: Duration) {
+    println!("servers      {spent:.2?} of CPU time, {:.1} µs a connection", spent.as_secs_f64() / count as f64 * 1e6);
+}
+
 pub(crate) fn print(report: &Report) {
     let Report { expected, took, spent, seen } = report;
     let delivered = seen.deliveries.len();

@@ -43,7 +43,13 @@ pub(crate) struct Load {
 }
 
 /// Opens `count` connections, spread over `urls`, and prints how that went.
-pub(crate) async fn connect(urls: &[String], count: usize, opening: usize) -> anyhow::Result<Vec<(Sender, Receiver)>> {
+pub(crate) async fn connect(
+    urls: &[String],
+    count: usize,
+    opening: usize,
+    servers: &Meter,
+) -> anyhow::Result<Vec<(Sender, Receiver)>> {
+    let before = servers.read()?;
     let begin = Instant::now();
     let connected = stream::iter(0..count)
         .map(|number| async move {
@@ -61,6 +67,9 @@ pub(crate) async fn connect(urls: &[String], count: usize, opening: usize) -> an
         clients.push((number, halves));
     }
     report::print_connected(count, begin.elapsed(), &times);
+    if let Some((after, before)) = servers.read()?.zip(before) {
+        report::print_spent_connecting(count, after.saturating_sub(before));
+    }
     clients.sort_by_key(|(number, _)| *number);
     Ok(clients.into_iter().map(|(_, halves)| halves).collect())
 }
