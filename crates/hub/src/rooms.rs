@@ -24,7 +24,8 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 enum Members {
     One(Socket),
-    Many(AHashMap<SocketId, Socket>),
+    /// Boxed, so that a room of one stays small.
+    Many(Box<AHashMap<SocketId, Socket>>),
 }
 
 impl Members {
@@ -33,7 +34,7 @@ impl Members {
             if only.id() == socket.id() {
                 return;
             }
-            *self = Self::Many(AHashMap::from_iter([(only.id().clone(), only.clone())]));
+            *self = Self::Many(Box::new(AHashMap::from_iter([(only.id().clone(), only.clone())])));
         }
         if let Self::Many(members) = self {
             members.insert(socket.id().clone(), socket.clone());

@@ -137,7 +137,8 @@ impl Connection {
         };
         self.ended(reason);
         if reason == CloseReason::ParseError {
-            let _ = tokio::time::timeout(CLOSE_GRACE, self.discard()).await;
+            // Boxed, as is what `Connect` waits for: a task that only reads should not have room for it.
+            let _ = Box::pin(tokio::time::timeout(CLOSE_GRACE, self.discard())).await;
         }
     }
 
