@@ -21,7 +21,6 @@ pub async fn drain(node: Node) -> bool {
     tracing::info!(sockets = sockets.len(), "draining");
     node.shared.drain();
     node.domain.leave();
-    node.stop_accepting.cancel();
     let whole = timeout_at(deadline, async {
         close_evenly(&node, sockets).await;
         // Those who came in while we were closing.
@@ -29,11 +28,15 @@ pub async fn drain(node: Node) -> bool {
         node.hub.idle().await;
         node.domain.close().await;
         node.lanes.close().await;
+        // Not before: a polling client comes back by a new connection to fetch what is left for it. New sessions are
+        // refused since the beginning.
+        node.stop_accepting.cancel();
         node.connections.close();
         node.connections.wait().await;
     })
     .await
     .is_ok();
+    node.stop_accepting.cancel();
     if !whole {
         tracing::warn!("the drain timeout is over, what is left is cut off");
     }
