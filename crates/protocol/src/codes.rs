@@ -71,12 +71,26 @@ pub struct Failure {
     pub code: Code,
     /// For a person.
     pub message: String,
+    /// What else the client needs to go on, beside the fields that every failure has. Boxed: few have it.
+    pub details: Option<Box<Details>>,
 }
+
+/// Further fields of a failure's answer.
+pub type Details = serde_json::Map<String, serde_json::Value>;
 
 impl Failure {
     /// A failure with this code and text.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), details: None }
+    }
+
+    /// With the fields of `details`, an object, in the answer.
+    #[must_use]
+    pub fn with(mut self, details: &impl Serialize) -> Self {
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(details) {
+            self.details = Some(Box::new(fields));
+        }
+        self
     }
 
     /// The payload is wrong; `message` says where and how.
@@ -112,6 +126,9 @@ pub enum Ack<T> {
         message: String,
         /// Whether the same request may succeed later.
         retryable: bool,
+        /// What else the client needs.
+        #[serde(flatten)]
+        details: Option<Box<Details>>,
     },
 }
 
@@ -119,8 +136,8 @@ impl<T> From<Result<T, Failure>> for Ack<T> {
     fn from(result: Result<T, Failure>) -> Self {
         match result {
             Ok(value) => Self::Ok { success: true, value },
-            Err(Failure { code, message }) => {
-                Self::Failed { success: false, error: code, message, retryable: code.retryable() }
+            Err(Failure { code, message, details }) => {
+                Self::Failed { success: false, error: code, message, retryable: code.retryable(), details }
             }
         }
     }
@@ -147,6 +164,17 @@ mod tests {
         assert_eq!(
             serde_json::to_value(ack).unwrap(),
             json!({"success": false, "error": "unavailable", "message": "the store is away", "retryable": true})
+        );
+    }
+
+    #[test]
+    fn a_failure_carries_what_helps_to_go_on() {
+        let current = crate::native::DocumentState { content: "theirs".into(), version: 3 };
+        let ack: Ack<()> = Err(Failure::new(Code::Conflict, "edited meanwhile").with(&current)).into();
+        let ack = serde_json::to_value(ack).unwrap();
+        assert_eq!(
+            (&ack["error"], &ack["version"], &ack["content"]),
+            (&json!("conflict"), &json!(3), &json!("theirs"))
         );
     }
 

@@ -7,6 +7,7 @@
 //! - [`limits`]: the bounds that clients can run into
 
 pub mod codes;
+mod events;
 pub mod http;
 pub mod ids;
 pub mod limits;

@@ -1,0 +1,29 @@
+//! One table per dialect: every event with its direction, arguments and answer.
+
+/// Declares a dialect's events.
+///
+/// A row is a constant, the name on the wire, the arguments (alternatives separated by `|`), and the answer for those
+/// who ask for one. Rows of `both` have the client's side first. From the rows come the constants in `event`, the
+/// lists `CLIENT` and `SERVER` for tests of completeness, and the TypeScript interfaces.
+macro_rules! events {
+    (
+        client { $($c:ident $cw:literal ($($($ca:ty)|+),*) $(-> $cr:ty)?,)* }
+        server { $($s:ident $sw:literal ($($($sa:ty)|+),*) $(-> $sr:ty)?,)* }
+        both { $($b:ident $bw:literal ($($($bca:ty)|+),*) $(-> $bcr:ty)?, ($($($bsa:ty)|+),*),)* }
+    ) => {
+        /// Names of events, and who sends them.
+        pub mod event {
+            $(#[doc = concat!("`", $cw, "`: client to server.")] pub const $c: &str = $cw;)*
+            $(#[doc = concat!("`", $sw, "`: server to client.")] pub const $s: &str = $sw;)*
+            $(#[doc = concat!("`", $bw, "`: both ways.")] pub const $b: &str = $bw;)*
+
+            /// What clients send.
+            pub const CLIENT: &[&str] = &[$($cw,)* $($bw,)*];
+
+            /// What clients receive.
+            pub const SERVER: &[&str] = &[$($sw,)* $($bw,)*];
+        }
+    };
+}
+
+pub(crate) use events;

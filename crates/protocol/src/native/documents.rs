@@ -1,0 +1,83 @@
+//! Documents that several people edit.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `document:join` and `document:leave`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentRef {
+    /// Which one.
+    pub document_id: String,
+}
+
+/// What `document:join` answers, and what a stale edit is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DocumentState {
+    /// The whole text.
+    pub content: String,
+    /// Grows by one with each edit; 0 for a document that nobody wrote yet.
+    pub version: u64,
+}
+
+/// `document:edit`: the whole text anew.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentEdit {
+    /// Which one.
+    pub document_id: String,
+    /// The whole text.
+    pub content: String,
+    /// Refuse the edit unless this is still the version; without it the last writer wins.
+    #[serde(default)]
+    pub base_version: Option<u64>,
+    /// Where the writer's cursor is; not looked into.
+    #[serde(default)]
+    pub cursor_position: Option<Value>,
+}
+
+/// What `document:edit` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DocumentVersion {
+    /// The version that this edit made.
+    pub version: u64,
+}
+
+/// `document:edited`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentEdited<'a> {
+    /// Which one.
+    pub document_id: &'a str,
+    /// The whole text.
+    pub content: &'a str,
+    /// The version that the edit made. An event with a smaller one than was seen already is late, and to be ignored.
+    pub version: u64,
+    /// Where the writer's cursor is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor_position: Option<&'a Value>,
+    /// Who wrote.
+    pub user_id: &'a str,
+}
+
+/// `document:cursor` from a client.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentCursor {
+    /// Which one.
+    pub document_id: String,
+    /// Where; not looked into.
+    pub position: Value,
+}
+
+/// `document:cursor` to the others, volatile.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentCursorNotice<'a> {
+    /// Which one.
+    pub document_id: &'a str,
+    /// Whose.
+    pub user_id: &'a str,
+    /// Where.
+    pub position: &'a Value,
+}

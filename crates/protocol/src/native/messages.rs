@@ -1,0 +1,357 @@
+//! Messages: sent, changed, read, paged through.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Notification, Position};
+
+/// What a message says; shared by `message:send`, `private:message` and `message:new`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// The text.
+    #[serde(default)]
+    pub content: String,
+    /// `text`, `image`, `file` or what the application likes.
+    #[serde(default = "text", rename = "type")]
+    pub kind: String,
+    /// Where the file is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_url: Option<String>,
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_name: Option<String>,
+    /// The message this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+/// `message:send`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Send {
+    /// Where to.
+    pub conversation_id: String,
+    /// What.
+    #[serde(flatten)]
+    pub content: Content,
+    /// Makes a repeat harmless.
+    #[serde(default)]
+    pub client_message_id: Option<String>,
+}
+
+/// `private:message`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendPrivate {
+    /// Whom to.
+    pub recipient_user_id: String,
+    /// What.
+    #[serde(flatten)]
+    pub content: Content,
+    /// Makes a repeat harmless.
+    #[serde(default)]
+    pub client_message_id: Option<String>,
+}
+
+/// What sending answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// The message's id.
+    pub message_id: String,
+    /// Its place.
+    pub seq: u64,
+    /// The log that `seq` counts in.
+    pub epoch: String,
+    /// ISO 8601.
+    pub timestamp: String,
+    /// Whether it had been stored before, under the same `clientMessageId`.
+    pub duplicate: bool,
+}
+
+/// A stored message, as `message:new` and in pages.
+///
+/// `seq`, `epoch` and `id` are known only once it is stored, so `message:new` leaves here without them and the
+/// store fills them in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// Where it stands.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Who the sender's token says they are.
+    pub sender_id: String,
+    /// For a private message: the sender once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// For a private message: whom it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_user_id: Option<String>,
+    /// What it says.
+    #[serde(flatten)]
+    pub content: Content,
+    /// As the sender gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<String>,
+    /// ISO 8601.
+    pub timestamp: String,
+}
+
+/// Where a message stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// Its id.
+    pub id: String,
+    /// Its place.
+    pub seq: u64,
+    /// The log that `seq` counts in.
+    pub epoch: String,
+}
+
+/// `message:history`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Only what came after this.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// Only what came before this.
+    #[serde(default)]
+    pub before: Option<u64>,
+    /// How many.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+/// What `message:history` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryPage {
+    /// In ascending `seq`.
+    pub messages: Vec<Message>,
+    /// The log that the numbers count in.
+    pub epoch: String,
+    /// The newest number.
+    pub seq: u64,
+    /// Whether the page holds everything that was asked for.
+    pub complete: bool,
+}
+
+/// `message:edit`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edit {
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Which of the user's own messages.
+    pub message_id: String,
+    /// What it is to say.
+    pub content: String,
+}
+
+/// `message:delete`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delete {
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Which of the user's own messages.
+    pub message_id: String,
+}
+
+/// What `message:edit` and `message:delete` answer: the place of the change, which is an entry of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// Its number.
+    pub seq: u64,
+    /// The log that `seq` counts in.
+    pub epoch: String,
+}
+
+/// `message:edited`.
+///
+/// `seq` and `epoch` are the change's own; without them on the way into the log, which fills them in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edited {
+    /// The change's place.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Which message.
+    pub message_id: String,
+    /// Whose.
+    pub sender_id: String,
+    /// What it says now.
+    pub content: String,
+    /// When it was changed, ISO 8601.
+    pub timestamp: String,
+}
+
+/// `message:deleted`; `seq` and `epoch` as in [`Edited`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// The change's place.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Which message.
+    pub message_id: String,
+    /// Whose.
+    pub sender_id: String,
+    /// When it was deleted, ISO 8601.
+    pub timestamp: String,
+}
+
+/// `messages:missed`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct MissedAsk {
+    /// How many.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+/// Something that arrived for a user while they were away.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MissedItem {
+    /// A direct message.
+    Message(Message),
+    /// A notification.
+    Notification(Notification),
+}
+
+/// What `messages:missed` answers, in order. Once it is out, its items count as delivered.
+#[derive(Clone, Debug, Serialize)]
+pub struct Missed {
+    /// The oldest first.
+    pub messages: Vec<MissedItem>,
+    /// Whether that was all.
+    pub complete: bool,
+}
+
+/// `message:delivered` from a client.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivered {
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Everything up to this number has arrived.
+    pub seq: u64,
+}
+
+/// `message:delivered` to the sender.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveredNotice<'a> {
+    /// Which conversation.
+    pub conversation_id: &'a str,
+    /// Which message.
+    pub seq: u64,
+    /// To whom.
+    pub user_id: &'a str,
+}
+
+/// `message:read` from a client. The message's id finds its conversation and its real sender.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Read {
+    /// Which message.
+    pub message_id: String,
+    /// Who sent it, as the client believes; the log knows better.
+    #[serde(default)]
+    pub sender_id: Option<String>,
+    /// Which conversation, as the client believes.
+    #[serde(default)]
+    pub conversation_id: Option<String>,
+}
+
+/// `message:read` to the sender.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadNotice<'a> {
+    /// Which message.
+    pub message_id: &'a str,
+    /// By whom.
+    pub read_by: &'a str,
+    /// Which conversation.
+    pub conversation_id: &'a str,
+    /// ISO 8601.
+    pub timestamp: String,
+}
+
+/// `message:status`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusAsk {
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Which message.
+    pub message_id: String,
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    /// Stored.
+    Sent,
+    /// On a recipient's device.
+    Delivered,
+    /// Before a recipient's eyes.
+    Read,
+}
+
+/// What `message:status` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageStatus {
+    /// The furthest that anybody but the sender is.
+    pub status: DeliveryStatus,
+    /// On whose devices it is; those who read it too.
+    pub delivered_to: Vec<String>,
+    /// Who read it.
+    pub read_by: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = serde_json::from_value::<Send>(json!({"content": "hi"})).unwrap_err();
+        assert_eq!(error.to_string(), "missing field `conversationId`");
+    }
+
+    #[test]
+    fn a_message_is_flat() {
+        let message = Message {
+            stored: Some(Stored { id: "general:e:7".into(), seq: 7, epoch: "e".into() }),
+            conversation_id: "general".into(),
+            sender_id: "alice".into(),
+            from: None,
+            recipient_user_id: None,
+            content: Content { content: "hi".into(), kind: "text".into(), ..Content::default() },
+            client_message_id: None,
+            timestamp: "2026-01-01T00:00:00.000Z".into(),
+        };
+        let flat = json!({"id": "general:e:7", "seq": 7, "epoch": "e", "conversationId": "general", "senderId": "alice",
+            "content": "hi", "type": "text", "timestamp": "2026-01-01T00:00:00.000Z"});
+        assert_eq!(serde_json::to_value(&message).unwrap(), flat);
+        let missed = serde_json::to_value(MissedItem::Message(message)).unwrap();
+        assert_eq!((&missed["kind"], &missed["id"]), (&json!("message"), &flat["id"]));
+    }
+}
