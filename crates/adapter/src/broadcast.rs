@@ -26,7 +26,12 @@ pub(crate) struct Broadcast {
     pub event: Encoded,
     pub targets: Targets,
     pub flags: Flags,
+    /// The message's id, when a message log completed this broadcast.
+    pub stored: Option<String>,
 }
+
+/// The option of ours that names a stored message. Node takes the options it knows and looks at no others.
+const STORED: &str = "stored";
 
 /// How an event is to be sent, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,8 +68,8 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
 /// Reads a packet and its options, which broadcasts and requests for acks have in common.
 pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
     let (namespace, event) = read_packet(packet)?;
-    let (targets, flags) = read_options(options)?;
-    Ok(Broadcast { namespace, event, targets, flags })
+    let Options { targets, flags, stored } = read_options(options)?;
+    Ok(Broadcast { namespace, event, targets, flags, stored })
 }
 
 fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> {
@@ -91,19 +96,30 @@ fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> 
     Ok((namespace, event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?))
 }
 
-fn read_options(options: &[u8]) -> Result<(Targets, Flags), DecodeError> {
-    let mut targets = Targets::everyone();
-    let mut flags = Flags::default();
+#[derive(Default)]
+struct Options {
+    targets: Targets,
+    flags: Flags,
+    stored: Option<String>,
+}
+
+fn read_options(options: &[u8]) -> Result<Options, DecodeError> {
+    let mut read = Options::default();
     for_each_field(options, "opts", |key, value| {
         match key {
-            b"rooms" => targets.rooms = read_rooms(value, "opts.rooms")?,
-            b"except" => targets.except = read_rooms(value, "opts.except")?,
-            b"flags" => flags = read_flags(value)?,
+            b"rooms" => read.targets.rooms = read_rooms(value, "opts.rooms")?,
+            b"except" => read.targets.except = read_rooms(value, "opts.except")?,
+            b"flags" => read.flags = read_flags(value)?,
+            _ if key == STORED.as_bytes() => {
+                if let Token::Text(id) = Reader::new(value).token()? {
+                    read.stored = Some(String::from_utf8_lossy(id).into_owned());
+                }
+            }
             _ => {}
         }
         Ok(())
     })?;
-    Ok((targets, flags))
+    Ok(read)
 }
 
 /// Absent and null mean none. Anything else that is no list of names is an error: read as none it would
@@ -175,7 +191,9 @@ pub(crate) fn encode(
     let mut out = Vec::with_capacity(event.len() + 96);
     open(uid, &mut out);
     event_to_msgpack(event, &mut out)?;
-    close(namespace, targets, volatile, &mut out);
+    close(namespace, &mut out);
+    write::map(&mut out, OPTIONS);
+    write_options(targets, volatile, &mut out);
     if out.len() > MESSAGE_BYTES {
         return Err(EncodeError::TooLarge(out.len()));
     }
@@ -192,11 +210,24 @@ pub(crate) fn open(uid: &str, out: &mut Vec<u8>) {
     write::text(out, "data");
 }
 
-/// All that stands after the event.
-pub(crate) fn close(namespace: &str, targets: &Targets, volatile: bool, out: &mut Vec<u8>) {
+/// What stands between the event and the options.
+fn close(namespace: &str, out: &mut Vec<u8>) {
     write::text(out, "nsp");
     write::text(out, namespace);
-    write::map(out, 3);
+}
+
+/// All that stands after the event of a message that is to be stored; its id comes behind it.
+pub(crate) fn close_stored(namespace: &str, targets: &Targets, out: &mut Vec<u8>) {
+    close(namespace, out);
+    write::map(out, OPTIONS + 1);
+    write_options(targets, false, out);
+    write::text(out, STORED);
+}
+
+/// Options that Node writes.
+const OPTIONS: usize = 3;
+
+fn write_options(targets: &Targets, volatile: bool, out: &mut Vec<u8>) {
     write::text(out, "rooms");
     write_rooms(&targets.rooms, out);
     write::text(out, "except");

@@ -1,13 +1,16 @@
 //! What the parts of a cluster member share, and what it does with a message of another member.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trunkline_hub::{CloseReason, Hub, Packet, RoomName, Socket, Targets};
+use trunkline_hub::{CloseReason, Hub, Namespace, Packet, RoomName, Socket, Targets};
 
 use crate::{
     broadcast,
@@ -42,6 +45,25 @@ pub(crate) struct Core {
     /// Whoever waits for clients' acks, until `leaving`.
     pub tasks: TaskTracker,
     pub leaving: CancellationToken,
+    /// Who delivers what a message log completed; the hub, until somebody is named.
+    pub stored: OnceLock<Sink>,
+}
+
+/// Delivers stored messages to this node's sockets in place of the hub, so that it can keep their order, leave out what
+/// a socket has already, and notice what is missing.
+pub trait StoredMessages: Send + Sync + 'static {
+    /// A stored message came in: `id` names it, `packet` carries it, `targets` says who is to hear it. Called in the order
+    /// of publication. Must not block.
+    fn deliver(&self, namespace: &Namespace, id: &str, packet: Packet, targets: &Targets);
+}
+
+/// A sink that prints nothing.
+pub(crate) struct Sink(pub Arc<dyn StoredMessages>);
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
 }
 
 /// A connection that prints nothing.
@@ -123,7 +145,11 @@ impl Core {
         if broadcast.namespace.as_deref().unwrap_or("/") != name {
             return Ok(Outcome::NotHere);
         }
-        namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.flags.volatile);
+        let packet = Packet::new(broadcast.event);
+        match (broadcast.stored, self.stored.get()) {
+            (Some(id), Some(sink)) => sink.0.deliver(&namespace, &id, packet, &broadcast.targets),
+            _ => drop(namespace.deliver(&packet, &broadcast.targets, broadcast.flags.volatile)),
+        }
         Ok(Outcome::Handled)
     }
 

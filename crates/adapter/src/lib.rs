@@ -32,7 +32,11 @@ mod template;
 mod tests;
 mod transcode;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -45,6 +49,7 @@ use tokio_util::{
 };
 use trunkline_hub::{Encoded, Hub, Packet, RoomName, Targets};
 
+pub use core::StoredMessages;
 pub use describe::RemoteSocket;
 pub use link::{LinkState, Trouble};
 pub use template::{Fill, Part, TEMPLATE_UID, Template};
@@ -52,7 +57,7 @@ pub use transcode::EncodeError;
 
 use crate::{
     channels::Channels,
-    core::Core,
+    core::{Core, Sink},
     limits::CLOSE_TIMEOUT,
     link::{Status, publisher, queue::Queue, subscriber},
     metrics::Drop as Dropped,
@@ -170,6 +175,7 @@ impl Cluster {
             commands: Mutex::new(None),
             tasks: tasks.clone(),
             leaving: leave.clone(),
+            stored: OnceLock::new(),
         });
         let cluster = Self(Arc::new(Member {
             _on_drop: (leave.clone().drop_guard(), abandon.clone().drop_guard()),
@@ -279,6 +285,11 @@ impl Cluster {
     ) -> Result<Template, EncodeError> {
         let channel = self.0.core.channels.broadcast(namespace, &targets.rooms);
         template::encode(channel, namespace, event, payload_json_object, filled, targets)
+    }
+
+    /// Names who delivers stored messages, see [`template`](Self::template), to this node's sockets. The first call counts.
+    pub fn deliver_stored_by(&self, sink: Arc<dyn StoredMessages>) {
+        let _ = self.0.core.stored.set(Sink(sink));
     }
 
     /// Handles a message as if Redis had delivered it. Messages injected from several threads have no order.

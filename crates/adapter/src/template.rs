@@ -61,7 +61,7 @@ pub(crate) fn encode(
     write::text(&mut literal, checked_name(event)?);
     write::map(&mut literal, count + filled.len());
     literal.append(&mut fields);
-    let mut parts = Vec::with_capacity(2 * filled.len() + 1);
+    let mut parts = Vec::with_capacity(2 * filled.len() + 2);
     let mut size = 0;
     for (name, fill) in filled {
         write::text(&mut literal, name);
@@ -69,12 +69,13 @@ pub(crate) fn encode(
         parts.push(Part::Literal(std::mem::take(&mut literal).into()));
         parts.push(Part::Fill(*fill));
     }
-    broadcast::close(namespace, targets, false, &mut literal);
+    broadcast::close_stored(namespace, targets, &mut literal);
     size += literal.len();
     if size > MESSAGE_BYTES {
         return Err(EncodeError::TooLarge(size));
     }
     parts.push(Part::Literal(literal.into()));
+    parts.push(Part::Fill(Fill::MessageId));
     Ok(Template { channel: channel.into_bytes(), parts })
 }
 

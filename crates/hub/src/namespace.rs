@@ -160,13 +160,25 @@ impl Namespace {
     ///
     /// A socket whose outbox is full is closed as a slow consumer; with `volatile` the packet is dropped for it instead.
     pub fn deliver(&self, packet: &Packet, targets: &Targets, volatile: bool) -> usize {
+        self.deliver_where(packet, targets, volatile, |_| true)
+    }
+
+    /// [`deliver`](Self::deliver) to those of the sockets that are `wanted`. It is asked under a lock: it must not join or leave.
+    pub fn deliver_where(
+        &self,
+        packet: &Packet,
+        targets: &Targets,
+        volatile: bool,
+        mut wanted: impl FnMut(&Socket) -> bool,
+    ) -> usize {
         // Closing a slow consumer takes locks of its own: not under the index's.
         let mut taken = 0;
         let mut full = Vec::new();
-        self.for_each(targets, |socket, flush| match socket.deliver(packet, volatile, flush) {
-            Ok(()) => taken += 1,
-            Err(SendError::Full) => full.push(socket.clone()),
-            Err(SendError::Closed) => {}
+        self.for_each(targets, |socket, flush| match wanted(socket).then(|| socket.deliver(packet, volatile, flush)) {
+            None => {}
+            Some(Ok(())) => taken += 1,
+            Some(Err(SendError::Full)) => full.push(socket.clone()),
+            Some(Err(SendError::Closed)) => {}
         });
         metrics::packets_out(taken);
         if volatile {

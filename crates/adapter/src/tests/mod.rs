@@ -35,6 +35,7 @@ fn member() -> Arc<Core> {
         commands: Mutex::new(None),
         tasks: TaskTracker::new(),
         leaving: CancellationToken::new(),
+        stored: std::sync::OnceLock::new(),
     })
 }
 

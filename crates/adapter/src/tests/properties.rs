@@ -131,6 +131,7 @@ proptest! {
         payload["ID"] = json!("m1");
         prop_assert!(same(&parse(&decoded.event), &json!(["message:new", payload])));
         prop_assert_eq!(decoded.targets, targets);
+        prop_assert_eq!(decoded.stored.as_deref(), Some("m1"));
     }
 }
 
