@@ -5,14 +5,14 @@
 //!
 //! | tag | what |
 //! |---|---|
-//! | `{nodes}` | leases and descriptions of nodes, which rooms each node's sockets are in, who sweeps |
+//! | `{nodes}` | leases and descriptions of nodes, which rooms each node's sockets are in, who sweeps, their secret |
 //! | `{u0}` … `{u15}` | everything of the users in that [`bucket`] |
 //! | `{c:…}` | everything of one conversation, which is a room too |
 //!
 //! Users are put into buckets, and not each into a slot of its own, so that a script may change a user and the set of
 //! those online as one step. Nothing that follows a tag can change the slot, so only what stands in one is escaped.
 //!
-//! What bounds each: logs and their heads, duplicates, the sweeper and last-seen times expire; everything else belongs
+//! What bounds each: there is one secret; logs and their heads, duplicates, the sweeper and last-seen times expire; everything else belongs
 //! to sockets of a node whose lease is listed, and goes when they close or when the sweep finds the lease lapsed.
 
 /// How many buckets users are spread over. All nodes must agree: changing it orphans the presence in Redis.
@@ -45,6 +45,11 @@ pub fn node_rooms(instance: &str) -> String {
 /// String with expiry: the instance that sweeps at present.
 pub fn sweeper() -> String {
     "trunkline:{nodes}:sweeper".into()
+}
+
+/// String: what the nodes of this cluster sign session ids and requests to each other with.
+pub fn shared_secret() -> String {
+    "trunkline:{nodes}:secret".into()
 }
 
 /// Sorted set, as [`leases`]: a copy in each bucket, for the scripts there.

@@ -74,4 +74,8 @@ pub trait Nodes: Send + Sync {
     /// Gives the lease back, at the end of an orderly shutdown. Sockets that were not disconnected count for `grace`
     /// longer, so that users who turn up on another node by then never went offline; the sweep after that removes them.
     async fn leave(&self, grace: Duration) -> Result<()>;
+
+    /// The secret by which the nodes of a cluster recognise each other's session ids and requests: `proposal`, unless
+    /// another one is there already. Called again and again, it puts the secret back after Redis lost its data.
+    async fn shared_secret(&self, proposal: &str) -> Result<String>;
 }

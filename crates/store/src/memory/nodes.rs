@@ -10,11 +10,12 @@ pub(crate) struct MemoryNodes {
     /// The load of the last heartbeat; `None` before the first and after leaving. The lease needs no end: whoever could
     /// ask about it runs in the same process.
     load: Mutex<Option<NodeLoad>>,
+    secret: Mutex<Option<String>>,
 }
 
 impl MemoryNodes {
     pub(crate) fn new(identity: NodeIdentity) -> Self {
-        Self { identity, load: Mutex::new(None) }
+        Self { identity, load: Mutex::new(None), secret: Mutex::new(None) }
     }
 }
 
@@ -35,5 +36,9 @@ impl Nodes for MemoryNodes {
     async fn leave(&self, _: Duration) -> Result<()> {
         *self.load.lock() = None;
         Ok(())
+    }
+
+    async fn shared_secret(&self, proposal: &str) -> Result<String> {
+        Ok(self.secret.lock().get_or_insert_with(|| proposal.to_owned()).clone())
     }
 }

@@ -1,7 +1,7 @@
 //! Leases of nodes, in Redis.
 
 use super::Link;
-use super::scripts::{ALIVE, HEARTBEAT, LEAVE, RENEW};
+use super::scripts::{ALIVE, HEARTBEAT, LEAVE, RENEW, SHARED_SECRET};
 use crate::keys::{self, BUCKETS};
 use crate::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result, StoreError};
 use ahash::{AHashMap, AHashSet};
@@ -139,6 +139,10 @@ impl Nodes for RedisNodes {
             script.key(keys::node_rooms(&self.instance)).key(keys::node_infos()).arg(&self.instance).arg(grace);
         tokio::try_join!(self.link.script::<()>(script), try_join_all(in_buckets))?;
         Ok(())
+    }
+
+    async fn shared_secret(&self, proposal: &str) -> Result<String> {
+        self.link.script(SHARED_SECRET.key(keys::shared_secret()).arg(proposal)).await
     }
 }
 

@@ -16,6 +16,7 @@ script!(ALIVE, "common", "alive");
 script!(LAPSED, "common", "lapsed");
 script!(LEAVE, "common", "leave");
 script!(FORGET_NODE, "common", "forget_node");
+script!(SHARED_SECRET, "shared_secret");
 script!(ELECT, "elect");
 script!(CONNECT, "common", "connect");
 script!(DISCONNECT, "common", "disconnect");

@@ -26,7 +26,8 @@ macro_rules! conformance {
 
 conformance! {
     nodes:
-        a_node_is_alive_from_its_first_heartbeat_until_it_leaves;
+        a_node_is_alive_from_its_first_heartbeat_until_it_leaves,
+        the_first_proposed_secret_is_everybodys;
     presence:
         only_the_first_socket_of_a_user_comes_online,
         only_the_last_socket_of_a_user_goes_offline,

@@ -22,3 +22,9 @@ pub(crate) async fn a_node_is_alive_from_its_first_heartbeat_until_it_leaves(ben
     assert_eq!(nodes.alive().await.unwrap(), []);
     assert_eq!(nodes.heartbeat(NodeLoad::default()).await.unwrap(), Lease::Started);
 }
+
+pub(crate) async fn the_first_proposed_secret_is_everybodys(bench: Bench) {
+    let nodes = &bench.store.nodes;
+    assert_eq!(nodes.shared_secret("first").await.unwrap(), "first");
+    assert_eq!(nodes.shared_secret("second").await.unwrap(), "first");
+}
