@@ -14,7 +14,7 @@ use crate::{
     core::Outcome,
     request::{self, Request, What},
     response::Pending,
-    template::{self, Fill, Part},
+    template::{self, Fill, Part, Payload},
     transcode::{Reader, event_to_json, event_to_msgpack, first_to_msgpack, json_to_msgpack, to_json, write},
 };
 
@@ -179,7 +179,10 @@ pub fn json_to_msgpack_and_back(data: &[u8]) {
 
 fn filled_in(text: &str) {
     let filled = [("seq", Fill::Seq), ("epoch", Fill::Epoch), ("id", Fill::MessageId)];
-    let Ok(template) = template::encode("c".to_owned(), "/", "e", text, &filled, &Targets::room("r")) else { return };
+    let Ok(template) = template::encode("c".to_owned(), "/", "e", &Payload::new(text, &filled), &Targets::room("r"))
+    else {
+        return;
+    };
     let mut message = Vec::new();
     for part in &template.parts {
         match part {

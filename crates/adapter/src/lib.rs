@@ -52,7 +52,7 @@ use trunkline_hub::{Encoded, Hub, Packet, RoomName, Targets};
 pub use core::StoredMessages;
 pub use describe::RemoteSocket;
 pub use link::{LinkState, Trouble};
-pub use template::{Fill, Part, TEMPLATE_UID, Template};
+pub use template::{Fill, Part, Payload, TEMPLATE_UID, Template};
 pub use transcode::EncodeError;
 
 use crate::{
@@ -268,23 +268,22 @@ impl Cluster {
         }
     }
 
-    /// Encodes `[event, {payload…, filled…}]` for `targets` with holes for the fields in `filled`, which come last
-    /// and in the order given. Nothing is delivered: that happens on every node, this one too, when the
-    /// completed message comes back through Redis or [`inject`](Self::inject).
+    /// Encodes `[event, payload]` for `targets` with holes for the payload's filled fields. Nothing is delivered: that
+    /// happens on every node, this one too, when the completed message comes back through Redis or
+    /// [`inject`](Self::inject).
     ///
     /// # Errors
-    /// `payload_json_object` is no JSON object or has one of the filled fields, the event's name is one of
-    /// Socket.IO's own, or it is too large.
+    /// The payload is not the JSON it has to be or has one of the filled fields, the event's name is one of Socket.IO's
+    /// own, or it is too large.
     pub fn template(
         &self,
         namespace: &str,
         event: &str,
-        payload_json_object: &str,
-        filled: &[(&str, Fill)],
+        payload: &Payload<'_>,
         targets: &Targets,
     ) -> Result<Template, EncodeError> {
         let channel = self.0.core.channels.broadcast(namespace, &targets.rooms);
-        template::encode(channel, namespace, event, payload_json_object, filled, targets)
+        template::encode(channel, namespace, event, payload, targets)
     }
 
     /// Names who delivers stored messages, see [`template`](Self::template), to this node's sockets. The first call counts.

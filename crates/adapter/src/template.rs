@@ -6,7 +6,7 @@ use trunkline_hub::Targets;
 use crate::{
     broadcast,
     limits::MESSAGE_BYTES,
-    transcode::{EncodeError, fields_to_msgpack, write},
+    transcode::{EncodeError, fields_to_msgpack, json_to_msgpack, write},
 };
 
 /// The uid of every template: no member's own. A stored message is delivered on each node when it comes back
@@ -43,27 +43,67 @@ pub enum Fill {
     MessageId,
 }
 
-/// Encodes `[event, {payload…, filled…}]` for `targets`, the filled fields last and in the order given.
+/// The payload of a template's event.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    json: &'a str,
+    filled: &'a [(&'a str, Fill)],
+    envelope: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Payload<'a> {
+    /// A JSON object that gets the fields in `filled`, which come last and in the order given. With none of them `json` may
+    /// be any value.
+    pub fn new(json: &'a str, filled: &'a [(&'a str, Fill)]) -> Self {
+        Self { json, filled, envelope: None }
+    }
+
+    /// Puts the object into `outer`, another JSON object, as its last field.
+    #[must_use]
+    pub fn inside(self, outer: &'a str, field: &'a str) -> Self {
+        Self { envelope: Some((outer, field)), ..self }
+    }
+
+    /// What comes before the first filled field.
+    fn open(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if let Some((outer, field)) = self.envelope {
+            open_map(outer, &[field], out)?;
+            write::text(out, field);
+        }
+        if self.filled.is_empty() {
+            out.append(&mut json_to_msgpack(self.json)?);
+            return Ok(());
+        }
+        let names: Vec<&str> = self.filled.iter().map(|(name, _)| *name).collect();
+        open_map(self.json, &names, out)
+    }
+}
+
+/// Writes a JSON object as a map that has room for `more` fields after its own.
+fn open_map(object: &str, more: &[&str], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let mut fields = Vec::with_capacity(object.len());
+    let count = fields_to_msgpack(object, more, &mut fields)?;
+    write::map(out, count + more.len());
+    out.append(&mut fields);
+    Ok(())
+}
+
+/// Encodes `[event, payload]` for `targets`.
 pub(crate) fn encode(
     channel: String,
     namespace: &str,
     event: &str,
-    payload: &str,
-    filled: &[(&str, Fill)],
+    payload: &Payload<'_>,
     targets: &Targets,
 ) -> Result<Template, EncodeError> {
-    let names: Vec<&str> = filled.iter().map(|(name, _)| *name).collect();
-    let mut fields = Vec::with_capacity(payload.len());
-    let count = fields_to_msgpack(payload, &names, &mut fields)?;
-    let mut literal = Vec::with_capacity(fields.len() + 128);
+    let mut literal = Vec::with_capacity(payload.json.len() + 128);
     broadcast::open(TEMPLATE_UID, &mut literal);
     write::array(&mut literal, 2);
     write::text(&mut literal, checked_name(event)?);
-    write::map(&mut literal, count + filled.len());
-    literal.append(&mut fields);
-    let mut parts = Vec::with_capacity(2 * filled.len() + 2);
+    payload.open(&mut literal)?;
+    let mut parts = Vec::with_capacity(2 * payload.filled.len() + 2);
     let mut size = 0;
-    for (name, fill) in filled {
+    for (name, fill) in payload.filled {
         write::text(&mut literal, name);
         size += literal.len();
         parts.push(Part::Literal(std::mem::take(&mut literal).into()));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::json;
 use support::{Peer, ROOT, SOON, expect};
-use trunkline_adapter::{Cluster, ClusterOptions, Fill, LinkState, Part, Template, Trouble};
+use trunkline_adapter::{Cluster, ClusterOptions, Fill, LinkState, Part, Payload, Template, Trouble};
 use trunkline_hub::{Encoded, Hub, Targets};
 use trunkline_testkit::{RedisServer, eventually};
 
@@ -265,6 +265,25 @@ async fn an_embedded_member_is_the_whole_cluster() {
 }
 
 #[tokio::test]
+async fn a_stored_message_may_be_a_part_of_its_payload_or_no_object_at_all() {
+    let a = Peer::start_with(ClusterOptions::default()).await;
+    let mut client = a.client(&["room"]).await;
+    let filled = [("seq", Fill::Seq), ("id", Fill::MessageId)];
+    let part = Payload::new(r#"{"content":"hi"}"#, &filled).inside(r#"{"conversationId":"room"}"#, "message");
+    for (payload, expected) in [
+        (part, json!([{ "conversationId": "room", "message": { "content": "hi", "seq": 7, "id": "m" } }])),
+        (Payload::new(r#""just text""#, &[]), json!(["just text"])),
+        (Payload::new("[1,null]", &[]), json!([[1, null]])),
+    ] {
+        let template = a.cluster.template(ROOT, "e", &payload, &Targets::room("room")).unwrap();
+        a.cluster.inject(&template.channel, &self::filled(&template));
+        expect(&mut client, "e", expected).await;
+    }
+    assert!(a.cluster.template(ROOT, "e", &Payload::new("[]", &filled), &Targets::everyone()).is_err());
+    assert!(a.cluster.template(ROOT, "e", &part.inside(r#"{"message":1}"#, "message"), &Targets::everyone()).is_err());
+}
+
+#[tokio::test]
 async fn a_namespace_added_later_is_served() {
     let redis = RedisServer::start().await;
     let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
@@ -318,7 +337,9 @@ async fn connections(connection: &mut redis::aio::MultiplexedConnection) -> usiz
 
 fn template(cluster: &Cluster) -> Template {
     let filled = [("seq", Fill::Seq), ("epoch", Fill::Epoch), ("id", Fill::MessageId)];
-    cluster.template(ROOT, "message:new", r#"{"content":"hi"}"#, &filled, &Targets::room("room")).unwrap()
+    cluster
+        .template(ROOT, "message:new", &Payload::new(r#"{"content":"hi"}"#, &filled), &Targets::room("room"))
+        .unwrap()
 }
 
 /// What the message log makes of a template.

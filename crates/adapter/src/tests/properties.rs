@@ -8,7 +8,7 @@ use trunkline_hub::{Encoded, Targets};
 use super::{member, same};
 use crate::{
     broadcast,
-    template::{self, Fill, Part},
+    template::{self, Fill, Part, Payload},
     transcode::{EncodeError, event_to_msgpack, to_json},
 };
 
@@ -114,7 +114,7 @@ proptest! {
         let filled = [("SEQ", Fill::Seq), ("EPOCH", Fill::Epoch), ("ID", Fill::MessageId)];
         let targets = Targets::room("r1").except("s1");
         let template =
-            template::encode("socket.io#/#r1#".into(), "/", "message:new", &payload.to_string(), &filled, &targets).unwrap();
+            template::encode("socket.io#/#r1#".into(), "/", "message:new", &Payload::new(&payload.to_string(), &filled), &targets).unwrap();
         let mut message = Vec::new();
         for part in &template.parts {
             match part {
@@ -182,7 +182,7 @@ fn without_attachments_a_placeholder_is_an_object() {
 #[test]
 fn a_template_refuses_what_would_be_ambiguous() {
     let encode = |event: &str, payload: &str| {
-        template::encode("c".into(), "/", event, payload, &[("seq", Fill::Seq)], &Targets::everyone())
+        template::encode("c".into(), "/", event, &Payload::new(payload, &[("seq", Fill::Seq)]), &Targets::everyone())
     };
     assert!(encode("e", "{}").is_ok());
     assert!(matches!(encode("e", r#"{"seq":1}"#), Err(EncodeError::FilledTwice(name)) if name == "seq"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tracing::Instrument;
-use trunkline_adapter::Fill;
+use trunkline_adapter::{Fill, Payload};
 use trunkline_hub::{CloseReason, Encoded, Event, Handler, Refusal, Socket};
 use trunkline_protocol::{ids, native::Message};
 
@@ -45,10 +45,23 @@ pub trait Dialect: Send + Sync + 'static {
 pub struct MessageWords {
     /// The event's name.
     pub event: &'static str,
-    /// Its payload, a JSON object.
+    /// The message as JSON: an object, or any value when nothing is filled in.
     pub payload: String,
-    /// The fields that the store adds to the payload.
+    /// The fields that the store adds to it.
     pub filled: &'static [(&'static str, Fill)],
+    /// A JSON object to send the message in, and the name of the field for it.
+    pub envelope: Option<(String, &'static str)>,
+}
+
+impl MessageWords {
+    /// For the adapter's template.
+    pub fn as_payload(&self) -> Payload<'_> {
+        let payload = Payload::new(&self.payload, self.filled);
+        match &self.envelope {
+            Some((outer, field)) => payload.inside(outer, field),
+            None => payload,
+        }
+    }
 }
 
 /// Lets clients into one namespace, and speaks its dialect with them.

@@ -116,6 +116,7 @@ impl Dialect for Native {
             event: name::MESSAGE_NEW,
             payload: serde_json::to_string(message).ok()?,
             filled: &[("id", Fill::MessageId), ("seq", Fill::Seq), ("epoch", Fill::Epoch)],
+            envelope: None,
         })
     }
 }
