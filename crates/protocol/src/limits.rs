@@ -20,3 +20,6 @@ pub const PRESENCE_IDS: usize = 500;
 
 /// Milliseconds after which typing stops by itself.
 pub const TYPING_MS: u64 = 5000;
+
+/// Bytes of the JSON text of a message that is no text.
+pub const DATA_BYTES: usize = 20_000;

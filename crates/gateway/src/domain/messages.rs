@@ -23,6 +23,8 @@ struct Body {
     content: Content,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recipient_user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sender_name: Option<String>,
 }
 
 impl Domain {
@@ -76,6 +78,7 @@ impl Domain {
             stored: None,
             conversation_id: conversation.to_owned(),
             sender_id: user.to_owned(),
+            sender_name: None,
             from: recipient.is_some().then(|| user.to_owned()),
             recipient_user_id: recipient,
             content,
@@ -83,7 +86,11 @@ impl Domain {
             timestamp: iso(timestamp_ms),
         };
         let publications = self.publications(socket, &message)?;
-        let body = Body { content: message.content, recipient_user_id: message.recipient_user_id };
+        let body = Body {
+            content: message.content,
+            recipient_user_id: message.recipient_user_id,
+            sender_name: message.sender_name,
+        };
         let entry = NewEntry {
             conversation: conversation.to_owned(),
             sender: user.to_owned(),
@@ -108,8 +115,7 @@ impl Domain {
         for speaker in &self.speakers {
             let Some(words) = speaker.dialect.message(message) else { continue };
             for audience in &audiences {
-                let template =
-                    self.cluster.template(&speaker.namespace, words.event, &words.payload, words.filled, audience);
+                let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), audience);
                 publications.push(publication(template.map_err(|error| {
                     tracing::error!(%error, "could not encode a message");
                     Failure::new(Code::Internal, "internal error")
@@ -149,6 +155,9 @@ fn check(content: &Content, client_message_id: Option<&str>) -> Result<(), Failu
             return Err(Failure::new(Code::TooLarge, text));
         }
     }
+    if content.data.as_ref().is_some_and(|data| data.to_string().len() > limits::DATA_BYTES) {
+        return Err(Failure::new(Code::TooLarge, format!("data is longer than {} bytes", limits::DATA_BYTES)));
+    }
     ids::check("type", &content.kind)?;
     // A message id holds a conversation's id, an epoch and a number.
     if content.reply_to.as_ref().is_some_and(|id| id.is_empty() || id.len() > limits::ID_BYTES * 2) {
@@ -178,6 +187,7 @@ pub(super) fn from_entries(conversation: &str, entries: Vec<Entry>, epoch: &str)
             conversation_id: conversation.to_owned(),
             from: body.recipient_user_id.is_some().then(|| entry.sender.clone()),
             sender_id: entry.sender,
+            sender_name: body.sender_name,
             recipient_user_id: body.recipient_user_id,
             content: body.content,
             client_message_id: entry.client_message_id,

@@ -1,7 +1,7 @@
 //! Documents that several people edit.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// `document:join` and `document:leave`.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,7 +33,7 @@ pub struct DocumentEdit {
     pub base_version: Option<u64>,
     /// Where the writer's cursor is; not looked into.
     #[serde(default)]
-    pub cursor_position: Option<Value>,
+    pub cursor_position: Option<Box<RawValue>>,
 }
 
 /// What `document:edit` answers.
@@ -55,7 +55,7 @@ pub struct DocumentEdited<'a> {
     pub version: u64,
     /// Where the writer's cursor is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cursor_position: Option<&'a Value>,
+    pub cursor_position: Option<&'a RawValue>,
     /// Who wrote.
     pub user_id: &'a str,
 }
@@ -67,7 +67,7 @@ pub struct DocumentCursor {
     /// Which one.
     pub document_id: String,
     /// Where; not looked into.
-    pub position: Value,
+    pub position: Box<RawValue>,
 }
 
 /// `document:cursor` to the others, volatile.
@@ -79,5 +79,5 @@ pub struct DocumentCursorNotice<'a> {
     /// Whose.
     pub user_id: &'a str,
     /// Where.
-    pub position: &'a Value,
+    pub position: &'a RawValue,
 }

@@ -1,6 +1,7 @@
 //! Messages: sent, changed, read, paged through.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Notification, Position};
 
@@ -23,6 +24,9 @@ pub struct Content {
     /// The message this answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// What was sent, where that was no text: `content` is then its JSON. Dialects whose messages may be anything use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
 }
 
 fn text() -> String {
@@ -87,6 +91,9 @@ pub struct Message {
     pub conversation_id: String,
     /// Who the sender's token says they are.
     pub sender_id: String,
+    /// What the sender calls themselves, in dialects where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_name: Option<String>,
     /// For a private message: the sender once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -222,11 +229,11 @@ pub struct MissedAsk {
 }
 
 /// Something that arrived for a user while they were away.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MissedItem {
     /// A direct message.
-    Message(Message),
+    Message(Box<Message>),
     /// A notification.
     Notification(Notification),
 }
@@ -342,6 +349,7 @@ mod tests {
             stored: Some(Stored { id: "general:e:7".into(), seq: 7, epoch: "e".into() }),
             conversation_id: "general".into(),
             sender_id: "alice".into(),
+            sender_name: None,
             from: None,
             recipient_user_id: None,
             content: Content { content: "hi".into(), kind: "text".into(), ..Content::default() },
@@ -351,7 +359,7 @@ mod tests {
         let flat = json!({"id": "general:e:7", "seq": 7, "epoch": "e", "conversationId": "general", "senderId": "alice",
             "content": "hi", "type": "text", "timestamp": "2026-01-01T00:00:00.000Z"});
         assert_eq!(serde_json::to_value(&message).unwrap(), flat);
-        let missed = serde_json::to_value(MissedItem::Message(message)).unwrap();
+        let missed = serde_json::to_value(MissedItem::Message(message.into())).unwrap();
         assert_eq!((&missed["kind"], &missed["id"]), (&json!("message"), &flat["id"]));
     }
 }

@@ -1,7 +1,7 @@
 //! People: who types, who is online, and what is sent to one of them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// `typing:start` and `typing:stop` from a client: to a conversation or to one user.
 #[derive(Clone, Debug, Deserialize)]
@@ -127,7 +127,7 @@ pub struct NotificationSend {
     pub kind: Option<String>,
     /// What the application likes.
     #[serde(default)]
-    pub data: Option<Value>,
+    pub data: Option<Box<RawValue>>,
 }
 
 /// What `notification:send` answers.
@@ -138,7 +138,7 @@ pub struct NotificationSent {
 }
 
 /// `notification`, and in what was missed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Notification {
     /// Its id.
     pub id: String,
@@ -151,7 +151,7 @@ pub struct Notification {
     pub message: String,
     /// What its sender put there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Value>,
+    pub data: Option<Box<RawValue>>,
     /// ISO 8601.
     pub timestamp: String,
 }
@@ -163,7 +163,7 @@ pub struct CallSignal {
     /// Whom to.
     pub user_id: String,
     /// A WebRTC offer, answer or candidate; not looked into.
-    pub data: Value,
+    pub data: Box<RawValue>,
 }
 
 /// `call:signal` to that user.
@@ -172,7 +172,7 @@ pub struct CallSignalNotice<'a> {
     /// Who.
     pub from: &'a str,
     /// As it was sent.
-    pub data: &'a Value,
+    pub data: &'a RawValue,
 }
 
 /// `upload:progress` from a client.
