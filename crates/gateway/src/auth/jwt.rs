@@ -84,7 +84,7 @@ impl Verifier {
         };
         let user = claims.user().ok_or(AuthError::InvalidToken)?;
         let expires_at = claims.exp.and_then(|exp| UNIX_EPOCH.checked_add(Duration::from_secs(exp)));
-        Ok(Identity { user, expires_at })
+        Ok(Identity { user, expires_at, guest: false, notifies: false })
     }
 }
 

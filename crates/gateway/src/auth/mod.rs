@@ -18,6 +18,20 @@ pub struct Identity {
     pub user: String,
     /// When the token that said so runs out.
     pub expires_at: Option<SystemTime>,
+    /// Nobody in particular, under a name of ours.
+    pub guest: bool,
+    /// May send notifications to other users.
+    pub notifies: bool,
+}
+
+/// What a guest's name starts with.
+const GUEST: &str = "guest:";
+
+impl Identity {
+    fn guest() -> Self {
+        let user = format!("{GUEST}{:016x}", rand::random::<u64>());
+        Self { user, expires_at: None, guest: true, notifies: false }
+    }
 }
 
 /// Why nobody is let in. The texts are part of the interface.
@@ -68,20 +82,21 @@ impl Authenticator {
     }
 
     /// Who sent this handshake. The token may be in the `auth` payload, in the query (`?token=`) or in an
-    /// `Authorization: Bearer` header; the first of them counts.
+    /// `Authorization: Bearer` header; the first of them counts. Where nobody's word but their own is asked for and `guests`
+    /// are admitted, somebody without a name is one.
     ///
     /// # Errors
     /// Nobody that we believe.
-    pub fn authenticate(&self, handshake: &Handshake) -> Result<Identity, AuthError> {
+    pub async fn authenticate(&self, handshake: &Handshake, guests: bool) -> Result<Identity, AuthError> {
         match &self.0 {
             Mode::Jwt(verifier) => verifier.verify(&token(handshake).ok_or(AuthError::NoToken)?),
-            Mode::InsecureQuery => {
-                let user = query_value(handshake.query(), "userId").ok_or(AuthError::NoToken)?;
-                if !ids::is_user(&user) {
-                    return Err(AuthError::InvalidToken);
-                }
-                Ok(Identity { user, expires_at: None })
-            }
+            Mode::InsecureQuery => match query_value(handshake.query(), "userId") {
+                None if guests => Ok(Identity::guest()),
+                None => Err(AuthError::NoToken),
+                // A name of the form that we give to guests would be somebody else's.
+                Some(user) if !ids::is_user(&user) || user.starts_with(GUEST) => Err(AuthError::InvalidToken),
+                Some(user) => Ok(Identity { user, expires_at: None, guest: false, notifies: true }),
+            },
         }
     }
 }
@@ -131,34 +146,53 @@ mod tests {
         mint(&Secret::from("key".to_owned()), user, Duration::from_secs(60)).unwrap()
     }
 
-    #[test]
-    fn a_token_is_found_in_auth_query_and_header() {
+    #[tokio::test]
+    async fn a_token_is_found_in_auth_query_and_header() {
         let token = token("alice");
         for handshake in [
             handshake("/socket.io/", &json!({"token": token}), None),
             handshake(&format!("/socket.io/?EIO=4&token={token}"), &Value::Null, None),
             handshake("/socket.io/", &Value::Null, Some(&token)),
         ] {
-            let identity = jwt().authenticate(&handshake).unwrap();
+            let identity = jwt().authenticate(&handshake, true).await.unwrap();
             assert_eq!(identity.user, "alice");
             assert!(identity.expires_at.is_some());
         }
     }
 
-    #[test]
-    fn the_refusals_have_their_texts() {
-        let refused = |auth| jwt().authenticate(&handshake("/", &auth, None)).unwrap_err().to_string();
-        assert_eq!(refused(Value::Null), "Authentication error: No token provided");
-        assert_eq!(refused(json!({"token": 5})), "Authentication error: No token provided");
-        assert_eq!(refused(json!({"token": "x.y.z"})), "Authentication error: Invalid token");
+    #[tokio::test]
+    async fn the_refusals_have_their_texts() {
+        for (auth, text) in [
+            (Value::Null, "Authentication error: No token provided"),
+            (json!({"token": 5}), "Authentication error: No token provided"),
+            (json!({"token": "x.y.z"}), "Authentication error: Invalid token"),
+        ] {
+            let refused = jwt().authenticate(&handshake("/", &auth, None), true).await.unwrap_err();
+            assert_eq!(refused.to_string(), text);
+        }
     }
 
-    #[test]
-    fn insecure_query_believes_a_name_and_not_the_lack_of_one() {
+    #[tokio::test]
+    async fn insecure_query_believes_a_name_and_not_the_lack_of_one() {
         let auth = Authenticator::new(&Auth::InsecureQuery);
-        let ask = |url: &str| auth.authenticate(&handshake(url, &Value::Null, None)).map(|identity| identity.user);
-        assert_eq!(ask("/?userId=alice%20b"), Ok("alice b".to_owned()));
-        assert_eq!(ask("/?x=1"), Err(AuthError::NoToken));
-        assert_eq!(ask("/?userId=undefined"), Err(AuthError::InvalidToken));
+        for (url, user) in [
+            ("/?userId=alice%20b", Ok("alice b")),
+            ("/?x=1", Err(AuthError::NoToken)),
+            ("/?userId=undefined", Err(AuthError::InvalidToken)),
+            ("/?userId=guest:17", Err(AuthError::InvalidToken)),
+        ] {
+            let identity = auth.authenticate(&handshake(url, &Value::Null, None), false).await;
+            assert_eq!(identity.map(|identity| identity.user), user.map(str::to_owned), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn guests_get_names_of_their_own_where_they_are_admitted() {
+        let auth = Authenticator::new(&Auth::InsecureQuery);
+        let nobody = handshake("/", &Value::Null, None);
+        let [one, other] = [auth.authenticate(&nobody, true).await, auth.authenticate(&nobody, true).await];
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert!(one.guest && one.user.starts_with("guest:") && one.user != other.user);
+        assert_eq!(jwt().authenticate(&nobody, true).await, Err(AuthError::NoToken));
     }
 }

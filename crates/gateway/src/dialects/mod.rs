@@ -5,30 +5,30 @@
 
 pub mod native;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
 use trunkline_hub::{CloseReason, Encoded, Event, Handler, Refusal, Socket};
-use trunkline_protocol::{ids, native::Message};
+use trunkline_protocol::{Code, Failure, ids, native::Message};
 
 use crate::{
-    auth::Authenticator,
+    auth::{AuthError, Authenticator},
     domain::{Domain, Effect, Session},
 };
 
-/// One way of naming what happens.
+/// One way of naming what happens. What has a default is for those dialects that need it.
 #[async_trait]
 pub trait Dialect: Send + Sync + 'static {
-    /// A socket is in: greet it.
-    fn greet(&self, socket: &Socket);
+    /// A socket is in: greet it. Nothing that it sent has been handled yet.
+    async fn greet(&self, domain: &Arc<Domain>, socket: &Socket);
 
     /// A socket sent an event.
     async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event);
 
-    /// A socket sent faster than it is served: this event is not handled.
-    fn refused(&self, socket: &Socket, event: Event);
+    /// This event is not handled: `why` says that the socket sends faster than it is served or may.
+    fn refused(&self, socket: &Socket, event: Event, why: Failure);
 
     /// The last word to a socket that is closed for `reason`.
     fn farewell(&self, reason: CloseReason) -> Option<Encoded>;
@@ -36,8 +36,44 @@ pub trait Dialect: Send + Sync + 'static {
     /// An effect as this dialect's event; `None` when it has no word for it.
     fn words(&self, effect: Effect<'_>) -> Option<Encoded>;
 
-    /// A new message as this dialect's event, less what only the store knows.
-    fn message(&self, message: &Message) -> Option<MessageWords>;
+    /// A new message as this dialect's event, less what only the store knows. `socket` is the one that sent it, if it was
+    /// one; it need not be of this dialect.
+    fn message(&self, message: &Message, socket: Option<&Socket>) -> Option<MessageWords>;
+
+    /// A socket is gone. Its rooms can still be read; the domain has told the others already.
+    async fn gone(&self, _domain: &Arc<Domain>, _socket: &Socket) {}
+
+    /// How a client without credentials that we believe is refused.
+    fn refusal(&self, error: AuthError) -> Refusal {
+        error.into()
+    }
+
+    /// Whether somebody without a name may come in as a guest. Asked under `--auth insecure-query` only.
+    fn admits_guests(&self) -> bool {
+        false
+    }
+
+    /// Whether its sockets are told the users online: [`Effect::OnlineUsers`] and [`Effect::OnlineChanges`].
+    fn wants_online_users(&self) -> bool {
+        false
+    }
+
+    /// How often a socket may send events, if this dialect has a rule of its own besides `--rate-limit`.
+    /// `--rate-limit off` switches it off.
+    fn rate(&self) -> Option<EventRate> {
+        None
+    }
+}
+
+/// A dialect's own rule of how often a socket may send, see [`Dialect::rate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRate {
+    /// The event that counts; `None`: all.
+    pub event: Option<&'static str>,
+    /// How many of them in a row, and in `period`.
+    pub events: NonZeroU32,
+    /// The time in which as many come to be allowed again.
+    pub period: Duration,
 }
 
 /// An event around a message, see [`Dialect::message`].
@@ -51,6 +87,8 @@ pub struct MessageWords {
     pub filled: &'static [(&'static str, Fill)],
     /// A JSON object to send the message in, and the name of the field for it.
     pub envelope: Option<(String, &'static str)>,
+    /// Whether the sending socket hears it too.
+    pub echo: bool,
 }
 
 impl MessageWords {
@@ -97,9 +135,11 @@ fn span(socket: &Socket) -> tracing::Span {
 #[async_trait]
 impl Handler for Gatekeeper {
     async fn connecting(&self, socket: &Socket) -> Result<(), Refusal> {
-        let identity = self.authenticator.authenticate(socket.handshake()).inspect_err(|error| {
+        let identity = self.authenticator.authenticate(socket.handshake(), self.dialect.admits_guests()).await;
+        let identity = identity.map_err(|error| {
             let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(socket = %socket.id(), address, reason = %error, "refused");
+            self.dialect.refusal(error)
         })?;
         socket.set_user(identity.user.as_str());
         socket.join(ids::user_room(&identity.user));
@@ -111,7 +151,7 @@ impl Handler for Gatekeeper {
         async {
             let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(address, transport = socket.transport(), "connected");
-            self.dialect.greet(socket);
+            self.dialect.greet(&self.domain, socket).await;
             self.domain.arrive(socket).await;
         }
         .instrument(span(socket))
@@ -134,7 +174,8 @@ impl Handler for Gatekeeper {
     }
 
     fn refused(&self, socket: &Socket, event: Event) {
-        self.dialect.refused(socket, event);
+        let why = Failure::new(Code::RateLimited, "too many events are waiting, slow down");
+        self.dialect.refused(socket, event, why);
     }
 
     fn farewell(&self, _: &Socket, reason: CloseReason) -> Option<Encoded> {
@@ -145,6 +186,7 @@ impl Handler for Gatekeeper {
         async {
             tracing::info!(reason = reason.code(), "disconnected");
             self.domain.leave_all_conversations(socket).await;
+            self.dialect.gone(&self.domain, socket).await;
             self.domain.depart(socket);
         }
         .instrument(span(socket))

@@ -14,7 +14,7 @@ use trunkline_protocol::{
 
 use super::{Dialect, MessageWords};
 use crate::{
-    domain::{Domain, Effect, Session},
+    domain::{Caller, Domain, Effect, Member, Session},
     time::{iso, now_ms, since_epoch_ms},
 };
 
@@ -33,7 +33,7 @@ impl Native {
 
 #[async_trait]
 impl Dialect for Native {
-    fn greet(&self, socket: &Socket) {
+    async fn greet(&self, _: &Arc<Domain>, socket: &Socket) {
         let Some(session) = Session::of(socket) else { return };
         let connected = native::Connected {
             user_id: &session.identity.user,
@@ -56,8 +56,8 @@ impl Dialect for Native {
         }
     }
 
-    fn refused(&self, socket: &Socket, event: Event) {
-        fail(socket, event, Failure::new(Code::RateLimited, "too many events are waiting, slow down"));
+    fn refused(&self, socket: &Socket, event: Event, why: Failure) {
+        fail(socket, event, why);
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Encoded> {
@@ -91,13 +91,9 @@ impl Dialect for Native {
             Effect::UserJoined { user, at_ms } => {
                 Encoded::event(name::USER_JOINED, &native::UserJoined { user_id: user, timestamp: iso(at_ms) })
             }
-            Effect::MemberJoined { conversation, user, at_ms } => {
-                Encoded::event(name::MEMBER_JOINED, &member_change(conversation, user, at_ms))
-            }
-            Effect::MemberLeft { conversation, user, at_ms } => {
-                Encoded::event(name::MEMBER_LEFT, &member_change(conversation, user, at_ms))
-            }
-            Effect::Typing { conversation, user, started } => Encoded::event(
+            Effect::MemberJoined(member) => Encoded::event(name::MEMBER_JOINED, &member_change(&member)),
+            Effect::MemberLeft(member) => Encoded::event(name::MEMBER_LEFT, &member_change(&member)),
+            Effect::Typing { conversation, user, started, .. } => Encoded::event(
                 if started { name::TYPING_START } else { name::TYPING_STOP },
                 &native::TypingNotice { user_id: user, conversation_id: conversation },
             ),
@@ -108,21 +104,32 @@ impl Dialect for Native {
                     reconnect_after_ms: u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX),
                 },
             ),
+            Effect::OnlineUsers { .. } | Effect::OnlineChanges { .. } => return None,
+            Effect::Delivered { .. }
+            | Effect::Read { .. }
+            | Effect::Notification(_)
+            | Effect::DocumentEdited { .. }
+            | Effect::DocumentCursor { .. }
+            | Effect::Call { .. }
+            | Effect::Upload { .. }
+            | Effect::TokenExpiring { .. } => return None,
         })
     }
 
-    fn message(&self, message: &Message) -> Option<MessageWords> {
+    fn message(&self, message: &Message, _: Option<&Socket>) -> Option<MessageWords> {
         Some(MessageWords {
             event: name::MESSAGE_NEW,
             payload: serde_json::to_string(message).ok()?,
             filled: &[("id", Fill::MessageId), ("seq", Fill::Seq), ("epoch", Fill::Epoch)],
             envelope: None,
+            echo: false,
         })
     }
 }
 
 /// Event to command, and its result to an answer.
 async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<Encoded, Failure> {
+    let caller = Caller::of(socket)?;
     match event.name.as_str() {
         name::CONVERSATION_JOIN => domain.join(socket, &payload(event)?).await.map(answer),
         name::CONVERSATION_LEAVE => {
@@ -131,17 +138,17 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
         }
         name::CONVERSATION_MEMBERS => {
             let native::ConversationRef { conversation_id } = payload(event)?;
-            domain.members(socket, &conversation_id).await.map(answer)
+            domain.members(caller, &conversation_id).await.map(answer)
         }
         name::MESSAGE_SEND => {
             let native::Send { conversation_id, content, client_message_id } = payload(event)?;
-            domain.send(socket, &conversation_id, content, client_message_id).await.map(answer)
+            domain.send(caller, &conversation_id, content, client_message_id).await.map(answer)
         }
         name::PRIVATE_MESSAGE => {
             let native::SendPrivate { recipient_user_id, content, client_message_id } = payload(event)?;
-            domain.send_private(socket, &recipient_user_id, content, client_message_id).await.map(answer)
+            domain.send_private(caller, &recipient_user_id, content, client_message_id).await.map(answer)
         }
-        name::MESSAGE_HISTORY => domain.history(socket, &payload(event)?).await.map(answer),
+        name::MESSAGE_HISTORY => domain.history(caller, &payload(event)?).await.map(answer),
         name::TYPING_START | name::TYPING_STOP => {
             let native::Typing { conversation_id, recipient_user_id } = payload(event)?;
             let started = event.name == name::TYPING_START;
@@ -198,8 +205,8 @@ fn fail(socket: &Socket, event: Event, failure: Failure) {
     }
 }
 
-fn member_change<'a>(conversation: &'a str, user: &'a str, at_ms: i64) -> native::MemberChange<'a> {
-    native::MemberChange { conversation_id: conversation, user_id: user, timestamp: iso(at_ms) }
+fn member_change<'a>(member: &Member<'a>) -> native::MemberChange<'a> {
+    native::MemberChange { conversation_id: member.conversation, user_id: member.user, timestamp: iso(member.at_ms) }
 }
 
 #[cfg(test)]

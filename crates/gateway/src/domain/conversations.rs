@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use trunkline_hub::{RoomName, Socket};
+use trunkline_hub::{RoomName, Socket, Targets};
 use trunkline_protocol::{Failure, limits, native};
 use trunkline_store::{Member, ReadRange};
 
-use super::{Domain, Effect, Session, may_enter, messages, others_in, session::store_id, store_failure, user_room};
+use super::{Caller, Domain, Effect, Session, effect, messages, session::store_id, store_failure, user_room};
 use crate::time::now_ms;
 
 impl Domain {
@@ -16,16 +16,14 @@ impl Domain {
     /// `forbidden`, `invalid`, or `unavailable`: then the socket is not in it.
     pub async fn join(&self, socket: &Socket, ask: &native::Join) -> Result<native::Joined, Failure> {
         let conversation = ask.conversation_id.as_str();
-        let user = self.user(socket)?;
-        may_enter(socket, user, conversation)?;
+        let caller = Caller::of(socket)?;
+        caller.may_enter(conversation)?;
+        let user = caller.id();
         // In the room before the log is read: what is sent in between comes live, and perhaps twice, but never not at all.
         let fresh = socket.join(conversation);
         let joined = self.join_in_store(socket, user, ask).await;
         match &joined {
-            Ok(_) if fresh => {
-                let effect = Effect::MemberJoined { conversation, user, at_ms: now_ms() };
-                self.announce(effect, &others_in(conversation, socket), false);
-            }
+            Ok(_) if fresh => self.announce_member(socket, user, conversation, true),
             Err(_) if fresh => drop(socket.leave(conversation)),
             _ => {}
         }
@@ -67,10 +65,10 @@ impl Domain {
         socket: &Socket,
         conversation: &str,
     ) -> Result<native::Left, Failure> {
-        let user = self.user(socket)?;
-        may_enter(socket, user, conversation)?;
+        let caller = Caller::of(socket)?;
+        caller.may_enter(conversation)?;
         if socket.leave(conversation) {
-            self.left(socket, user, conversation);
+            self.announce_member(socket, caller.id(), conversation, false);
             // Members are told by the event already; the list in the store may follow when the store is back.
             if let Err(error) = self.store.presence.leave(conversation, &store_id(socket)).await {
                 let _ = store_failure(&error);
@@ -82,9 +80,9 @@ impl Domain {
     /// The socket is gone: so it is from its conversations.
     pub async fn leave_all_conversations(&self, socket: &Socket) {
         self.stop_typing(socket);
-        let Ok(user) = self.user(socket) else { return };
-        for room in conversations(socket, user) {
-            self.left(socket, user, &room);
+        let Ok(caller) = Caller::of(socket) else { return };
+        for room in conversations(socket, caller.id()) {
+            self.announce_member(socket, caller.id(), &room, false);
             let _ = self.store.presence.leave(&room, &store_id(socket)).await;
         }
     }
@@ -99,17 +97,26 @@ impl Domain {
         }
     }
 
-    fn left(&self, socket: &Socket, user: &str, conversation: &str) {
-        let effect = Effect::MemberLeft { conversation, user, at_ms: now_ms() };
-        self.announce(effect, &others_in(conversation, socket), false);
+    fn announce_member(
+        &self,
+        socket: &Socket,
+        user: &str,
+        conversation: &str,
+        joined: bool,
+    ) {
+        let name = Session::of(socket).and_then(Session::name);
+        let member =
+            effect::Member { conversation, user, socket: socket.id(), name: name.as_deref(), at_ms: now_ms() };
+        let others = Targets::room(conversation).except(socket.id().room());
+        self.announce(if joined { Effect::MemberJoined(member) } else { Effect::MemberLeft(member) }, &others, false);
     }
 
     /// Who is in a conversation, on all nodes.
     ///
     /// # Errors
     /// `forbidden`, `invalid`, or `unavailable`.
-    pub async fn members(&self, socket: &Socket, conversation: &str) -> Result<native::Members, Failure> {
-        may_enter(socket, self.user(socket)?, conversation)?;
+    pub async fn members(&self, caller: Caller<'_>, conversation: &str) -> Result<native::Members, Failure> {
+        caller.may_enter(conversation)?;
         let members = self.store.presence.members(conversation).await.map_err(|error| store_failure(&error))?;
         Ok(native::Members { members: members.into_iter().map(member).collect() })
     }
@@ -118,9 +125,9 @@ impl Domain {
     ///
     /// # Errors
     /// `forbidden`, `invalid`, or `unavailable`.
-    pub async fn history(&self, socket: &Socket, ask: &native::History) -> Result<native::HistoryPage, Failure> {
+    pub async fn history(&self, caller: Caller<'_>, ask: &native::History) -> Result<native::HistoryPage, Failure> {
         let conversation = ask.conversation_id.as_str();
-        may_enter(socket, self.user(socket)?, conversation)?;
+        caller.may_enter(conversation)?;
         let page = self.store.log.read(conversation, range(ask.after, ask.before, ask.limit)).await;
         let page = page.map_err(|error| store_failure(&error))?;
         Ok(native::HistoryPage {
@@ -129,14 +136,6 @@ impl Domain {
             seq: page.seq,
             complete: page.complete,
         })
-    }
-
-    /// Who is behind a socket.
-    pub(super) fn user<'a>(&self, socket: &'a Socket) -> Result<&'a str, Failure> {
-        let session = Session::of(socket);
-        session
-            .map(|session| session.identity.user.as_str())
-            .ok_or_else(|| Failure::new(trunkline_protocol::Code::Unauthenticated, "this connection is nobody's"))
     }
 }
 

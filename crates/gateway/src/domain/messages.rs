@@ -5,14 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 use trunkline_adapter as adapter;
-use trunkline_hub::{Socket, Targets};
+use trunkline_hub::{RoomName, Targets};
 use trunkline_protocol::{
     Code, Failure, ids, limits,
     native::{Content, Message, Sent, Stored},
 };
 use trunkline_store::{self as store, Entry, NewEntry, Publication};
 
-use super::{Domain, may_enter, others_in, store_failure, user_room};
+use super::{Caller, Domain, store_failure, user_room};
 use crate::time::{iso, now_ms};
 
 /// What a log entry holds besides what the store itself needs.
@@ -34,15 +34,14 @@ impl Domain {
     /// `forbidden`, `invalid`, `too_large`, or `unavailable`: then it may be sent again with the same client message id.
     pub async fn send(
         &self,
-        socket: &Socket,
+        caller: Caller<'_>,
         conversation: &str,
         content: Content,
         client_message_id: Option<String>,
     ) -> Result<Sent, Failure> {
-        let user = self.user(socket)?;
-        may_enter(socket, user, conversation)?;
-        let recipient = ids::direct_members(conversation).map(|(a, b)| if a == user { b } else { a });
-        self.store_and_publish(socket, user, conversation, recipient, content, client_message_id).await
+        caller.may_enter(conversation)?;
+        let recipient = ids::direct_members(conversation).map(|(a, b)| if a == caller.id() { b } else { a });
+        self.store_and_publish(caller, conversation, recipient, content, client_message_id).await
     }
 
     /// Sends to one user, wherever they are connected.
@@ -51,22 +50,20 @@ impl Domain {
     /// As [`Domain::send`].
     pub async fn send_private(
         &self,
-        socket: &Socket,
+        caller: Caller<'_>,
         recipient: &str,
         content: Content,
         client_message_id: Option<String>,
     ) -> Result<Sent, Failure> {
-        let user = self.user(socket)?;
         ids::check("recipientUserId", recipient)?;
-        let conversation = ids::direct_conversation(user, recipient);
-        self.store_and_publish(socket, user, &conversation, Some(recipient.to_owned()), content, client_message_id)
+        let conversation = ids::direct_conversation(caller.id(), recipient);
+        self.store_and_publish(caller, &conversation, Some(recipient.to_owned()), content, client_message_id)
             .await
     }
 
     async fn store_and_publish(
         &self,
-        socket: &Socket,
-        user: &str,
+        caller: Caller<'_>,
         conversation: &str,
         recipient: Option<String>,
         content: Content,
@@ -77,15 +74,15 @@ impl Domain {
         let message = Message {
             stored: None,
             conversation_id: conversation.to_owned(),
-            sender_id: user.to_owned(),
-            sender_name: None,
-            from: recipient.is_some().then(|| user.to_owned()),
+            sender_id: caller.id().to_owned(),
+            sender_name: caller.name(),
+            from: recipient.is_some().then(|| caller.id().to_owned()),
             recipient_user_id: recipient,
             content,
             client_message_id: client_message_id.clone(),
             timestamp: iso(timestamp_ms),
         };
-        let publications = self.publications(socket, &message)?;
+        let publications = self.publications(caller, &message)?;
         let body = Body {
             content: message.content,
             recipient_user_id: message.recipient_user_id,
@@ -93,7 +90,7 @@ impl Domain {
         };
         let entry = NewEntry {
             conversation: conversation.to_owned(),
-            sender: user.to_owned(),
+            sender: caller.id().to_owned(),
             client_message_id,
             timestamp_ms,
             body: serde_json::to_string(&body).map_err(|_| Failure::new(Code::Internal, "internal error"))?,
@@ -109,13 +106,12 @@ impl Domain {
     }
 
     /// The broadcasts that the store sends once it knows the message's place: one per namespace and audience.
-    fn publications(&self, socket: &Socket, message: &Message) -> Result<Vec<Publication>, Failure> {
-        let audiences = audiences(socket, message);
-        let mut publications = Vec::with_capacity(self.speakers.len() * audiences.len());
+    fn publications(&self, caller: Caller<'_>, message: &Message) -> Result<Vec<Publication>, Failure> {
+        let mut publications = Vec::new();
         for speaker in &self.speakers {
-            let Some(words) = speaker.dialect.message(message) else { continue };
-            for audience in &audiences {
-                let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), audience);
+            let Some(words) = speaker.dialect.message(message, caller.socket()) else { continue };
+            for audience in audiences(caller, message, words.echo) {
+                let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
                 publications.push(publication(template.map_err(|error| {
                     tracing::error!(%error, "could not encode a message");
                     Failure::new(Code::Internal, "internal error")
@@ -126,18 +122,19 @@ impl Domain {
     }
 }
 
-/// Who hears a message: a conversation's members but the sending socket. A direct one goes to all sockets of the
+/// Who hears a message: a conversation's members, the sending socket only with `echo`. A direct one goes to all sockets of the
 /// recipient and of the sender, joined or not; each audience is one room, so that only nodes with such sockets are bothered.
-fn audiences(socket: &Socket, message: &Message) -> Vec<Targets> {
+fn audiences(caller: Caller<'_>, message: &Message, echo: bool) -> Vec<Targets> {
+    let heard = |targets| if echo { targets } else { caller.others(targets) };
     let Some(recipient) = &message.recipient_user_id else {
-        return vec![others_in(&message.conversation_id, socket)];
+        return vec![heard(Targets::room(&*message.conversation_id))];
     };
     let (recipient, sender) = (user_room(recipient), user_room(&message.sender_id));
-    let to_recipient = Targets::room(recipient.clone()).except(socket.id().room());
+    let to_recipient = heard(Targets::room(RoomName::clone(&recipient)));
     if recipient == sender {
         return vec![to_recipient];
     }
-    vec![to_recipient, Targets::room(sender).except(socket.id().room()).except(recipient)]
+    vec![to_recipient, heard(Targets::room(sender)).except(recipient)]
 }
 
 fn check(content: &Content, client_message_id: Option<&str>) -> Result<(), Failure> {

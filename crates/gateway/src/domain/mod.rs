@@ -3,7 +3,9 @@
 //! No event names in here: a dialect turns events into calls of [`Domain`], and [`Effect`]s into events. Where
 //! sockets of several namespaces are concerned, each namespace hears of an effect in the words of its own dialect.
 
+mod caller;
 mod conversations;
+mod effect;
 mod messages;
 mod presence;
 mod session;
@@ -13,70 +15,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_adapter::Cluster;
-use trunkline_hub::{RoomName, Socket, Targets};
-use trunkline_protocol::{Code, Failure, ids, native::Message};
+use trunkline_hub::{Encoded, RoomName, Socket, Targets};
+use trunkline_protocol::{Code, Failure, ids};
 use trunkline_store::{Store, StoreError};
 
+pub use caller::Caller;
+pub use effect::{Effect, Member, Notification};
 pub use presence::PresencePolicy;
 pub use session::Session;
 
 use crate::dialects::Dialect;
-
-/// What happened, for the clients that should hear of it.
-#[derive(Clone, Copy, Debug)]
-pub enum Effect<'a> {
-    /// A user's first socket came.
-    Online {
-        /// Who.
-        user: &'a str,
-    },
-    /// A user's last socket is gone.
-    Offline {
-        /// Who.
-        user: &'a str,
-        /// Milliseconds since 1970.
-        last_seen_ms: i64,
-    },
-    /// A socket connected.
-    UserJoined {
-        /// Whose.
-        user: &'a str,
-        /// Milliseconds since 1970.
-        at_ms: i64,
-    },
-    /// A user came into a conversation.
-    MemberJoined {
-        /// Which one.
-        conversation: &'a str,
-        /// Who.
-        user: &'a str,
-        /// Milliseconds since 1970.
-        at_ms: i64,
-    },
-    /// A user left a conversation.
-    MemberLeft {
-        /// Which one.
-        conversation: &'a str,
-        /// Who.
-        user: &'a str,
-        /// Milliseconds since 1970.
-        at_ms: i64,
-    },
-    /// A user types, or stopped.
-    Typing {
-        /// Where.
-        conversation: &'a str,
-        /// Who.
-        user: &'a str,
-        /// Whether it began.
-        started: bool,
-    },
-    /// This node is going away.
-    Shutdown {
-        /// How long to wait before coming back.
-        reconnect_after: Duration,
-    },
-}
 
 /// A namespace and what is spoken in it.
 #[derive(Clone)]
@@ -91,6 +39,15 @@ impl std::fmt::Debug for Speaker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Speaker").field("namespace", &self.namespace).finish_non_exhaustive()
     }
+}
+
+/// Whether the one who sends hears it too, see [`Domain::relay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relay {
+    /// All but the sending socket.
+    Others,
+    /// The sending socket too.
+    All,
 }
 
 /// What the commands work on.
@@ -138,6 +95,35 @@ impl Domain {
         }
     }
 
+    /// Sends an event of a dialect's own to sockets of `socket`'s namespace: nothing is stored, and no other dialect hears of
+    /// it. With `room`, to its members, which must be a room that the sender may enter; else to everyone.
+    ///
+    /// # Errors
+    /// `invalid` or `forbidden`.
+    pub fn relay(
+        &self,
+        socket: &Socket,
+        room: Option<&str>,
+        to: Relay,
+        event: Encoded,
+        volatile: bool,
+    ) -> Result<(), Failure> {
+        let caller = Caller::of(socket)?;
+        let targets = match room {
+            Some(room) => {
+                caller.may_enter(room)?;
+                Targets::room(room)
+            }
+            None => Targets::everyone(),
+        };
+        let targets = match to {
+            Relay::Others => caller.others(targets),
+            Relay::All => targets,
+        };
+        self.cluster.emit(socket.namespace().name(), event, &targets, volatile);
+        Ok(())
+    }
+
     /// Tells everyone in `targets`, in all namespaces.
     fn announce(&self, effect: Effect<'_>, targets: &Targets, volatile: bool) {
         for speaker in &self.speakers {
@@ -146,11 +132,6 @@ impl Domain {
             }
         }
     }
-}
-
-/// Everyone in a conversation but this socket.
-fn others_in(conversation: &str, socket: &Socket) -> Targets {
-    Targets::room(conversation).except(socket.id().room())
 }
 
 fn user_room(user: &str) -> RoomName {
@@ -184,16 +165,3 @@ impl std::fmt::Display for Chain<'_> {
         Ok(())
     }
 }
-
-/// Checks that `user` may enter `room`, which is not the own room of a socket on this node.
-fn may_enter(socket: &Socket, user: &str, room: &str) -> Result<(), Failure> {
-    ids::check("conversationId", room)?;
-    ids::may_enter(user, room)?;
-    if socket.namespace().socket(room).is_some() {
-        return Err(Failure::forbidden("this name is another connection's"));
-    }
-    Ok(())
-}
-
-/// A message on its way into the log, for a dialect to put into words.
-pub type NewMessage = Message;

@@ -16,6 +16,8 @@ pub struct Session {
     pub(super) registration: tokio::sync::Mutex<Registration>,
     /// Where it is typing.
     pub(super) typing: Mutex<Typing>,
+    /// What it calls itself, in dialects where sockets do.
+    name: Mutex<Option<Box<str>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,22 @@ pub(super) enum Registration {
 impl Session {
     /// For a socket that was let in.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, registration: tokio::sync::Mutex::new(Registration::Pending), typing: Mutex::default() }
+        Self {
+            identity,
+            registration: tokio::sync::Mutex::new(Registration::Pending),
+            typing: Mutex::default(),
+            name: Mutex::default(),
+        }
+    }
+
+    /// The name that was set last. It is shown to others and means nothing to the domain.
+    pub fn name(&self) -> Option<Box<str>> {
+        self.name.lock().clone()
+    }
+
+    /// Lets the socket call itself something.
+    pub fn set_name(&self, name: &str) {
+        *self.name.lock() = Some(name.into());
     }
 
     /// The session of a socket that was let in.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use trunkline_hub::{Socket, Targets};
 use trunkline_protocol::{Code, Failure, ids, limits};
 
-use super::{Domain, Effect, Session, may_enter, others_in, user_room};
+use super::{Caller, Domain, Effect, Session, user_room};
 
 /// Conversations that one socket can be typing in at once.
 const PLACES: usize = 32;
@@ -25,10 +25,11 @@ struct Place {
 
 impl Place {
     fn hearers(&self, socket: &Socket) -> Targets {
-        match &self.recipient {
-            Some(recipient) => Targets::room(user_room(recipient)).except(socket.id().room()),
-            None => others_in(&self.conversation, socket),
-        }
+        let targets = match &self.recipient {
+            Some(recipient) => Targets::room(user_room(recipient)),
+            None => Targets::room(&*self.conversation),
+        };
+        targets.except(socket.id().room())
     }
 }
 
@@ -44,8 +45,8 @@ impl Domain {
         recipient: Option<&str>,
         started: bool,
     ) -> Result<(), Failure> {
-        let Some(session) = Session::of(socket) else { return Ok(()) };
-        let user = &session.identity.user;
+        let caller = Caller::of(socket)?;
+        let user = caller.id();
         let conversation = match (conversation, recipient) {
             (Some(conversation), _) => conversation.to_owned(),
             (None, Some(recipient)) => {
@@ -54,16 +55,16 @@ impl Domain {
             }
             (None, None) => return Err(Failure::invalid("missing field `conversationId` or `recipientUserId`")),
         };
-        may_enter(socket, user, &conversation)?;
+        caller.may_enter(&conversation)?;
         // In a direct conversation the other one hears it wherever they are, joined or not.
-        let recipient = ids::direct_members(&conversation).map(|(a, b)| if a == *user { b } else { a });
+        let recipient = ids::direct_members(&conversation).map(|(a, b)| if a == user { b } else { a });
         if started {
             let until = Instant::now() + Duration::from_millis(limits::TYPING_MS);
             let place = Place { conversation, recipient, until };
             self.say(socket, &place, true);
             self.keep_typing(socket, place)
         } else {
-            let place = self.forget_typing(session, &conversation);
+            let place = Session::of(socket).and_then(|session| self.forget_typing(session, &conversation));
             let place = place.unwrap_or(Place { conversation, recipient, until: Instant::now() });
             self.say(socket, &place, false);
             Ok(())
@@ -79,7 +80,8 @@ impl Domain {
 
     fn say(&self, socket: &Socket, place: &Place, started: bool) {
         let Some(session) = Session::of(socket) else { return };
-        let effect = Effect::Typing { conversation: &place.conversation, user: &session.identity.user, started };
+        let (user, name) = (&session.identity.user, session.name());
+        let effect = Effect::Typing { conversation: &place.conversation, user, name: name.as_deref(), started };
         self.announce(effect, &place.hearers(socket), true);
     }
 
