@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
 use trunkline_hub::{CloseReason, Encoded, Event, Handler, Refusal, Socket};
-use trunkline_protocol::{Code, Failure, ids, native::Message};
+use trunkline_protocol::{
+    Code, Failure, ids,
+    native::{Deleted, Edited, Message},
+};
 
 use crate::{
     auth::{AuthError, Authenticator},
@@ -39,6 +42,16 @@ pub trait Dialect: Send + Sync + 'static {
     /// A new message as this dialect's event, less what only the store knows. `socket` is the one that sent it, if it was
     /// one; it need not be of this dialect.
     fn message(&self, message: &Message, socket: Option<&Socket>) -> Option<MessageWords>;
+
+    /// A message that its sender changed, as this dialect's event; `seq` and `epoch` are filled in by the store.
+    fn edited(&self, _: &Edited) -> Option<MessageWords> {
+        None
+    }
+
+    /// A message that its sender took back, as [`edited`](Self::edited).
+    fn deleted(&self, _: &Deleted) -> Option<MessageWords> {
+        None
+    }
 
     /// A socket is gone. Its rooms can still be read; the domain has told the others already.
     async fn gone(&self, _domain: &Arc<Domain>, _socket: &Socket) {}

@@ -104,27 +104,77 @@ impl Dialect for Native {
                     reconnect_after_ms: u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX),
                 },
             ),
+            Effect::Delivered { conversation, seq, user } => Encoded::event(
+                name::MESSAGE_DELIVERED,
+                &native::DeliveredNotice { conversation_id: conversation, seq, user_id: user },
+            ),
+            Effect::Read { conversation, message_id, reader, at_ms } => Encoded::event(
+                name::MESSAGE_READ,
+                &native::ReadNotice {
+                    message_id,
+                    read_by: reader,
+                    conversation_id: conversation,
+                    timestamp: iso(at_ms),
+                },
+            ),
+            Effect::Notification(notification) => Encoded::event(name::NOTIFICATION, notification),
+            Effect::DocumentEdited { document, content, version, cursor, user } => Encoded::event(
+                name::DOCUMENT_EDITED,
+                &native::DocumentEdited {
+                    document_id: document,
+                    content,
+                    version,
+                    cursor_position: cursor,
+                    user_id: user,
+                },
+            ),
+            Effect::DocumentCursor { document, user, position } => Encoded::event(
+                name::DOCUMENT_CURSOR,
+                &native::DocumentCursorNotice { document_id: document, user_id: user, position },
+            ),
+            Effect::Call { from, data } => Encoded::event(name::CALL_SIGNAL, &native::CallSignalNotice { from, data }),
+            Effect::Upload { conversation, user, upload, file_name, percent } => Encoded::event(
+                name::UPLOAD_PROGRESS,
+                &native::UploadProgressNotice {
+                    conversation_id: conversation,
+                    user_id: user,
+                    upload_id: upload,
+                    file_name,
+                    percent,
+                },
+            ),
+            Effect::TokenExpiring { expires_at_ms } => {
+                Encoded::event(name::AUTH_EXPIRING, &native::Expiring { expires_at: iso(expires_at_ms) })
+            }
+            // Pages on request, and the changes one by one.
             Effect::OnlineUsers { .. } | Effect::OnlineChanges { .. } => return None,
-            Effect::Delivered { .. }
-            | Effect::Read { .. }
-            | Effect::Notification(_)
-            | Effect::DocumentEdited { .. }
-            | Effect::DocumentCursor { .. }
-            | Effect::Call { .. }
-            | Effect::Upload { .. }
-            | Effect::TokenExpiring { .. } => return None,
         })
     }
 
     fn message(&self, message: &Message, _: Option<&Socket>) -> Option<MessageWords> {
-        Some(MessageWords {
-            event: name::MESSAGE_NEW,
-            payload: serde_json::to_string(message).ok()?,
-            filled: &[("id", Fill::MessageId), ("seq", Fill::Seq), ("epoch", Fill::Epoch)],
-            envelope: None,
-            echo: false,
-        })
+        let filled = &[("id", Fill::MessageId), ("seq", Fill::Seq), ("epoch", Fill::Epoch)];
+        stored(name::MESSAGE_NEW, message, filled)
     }
+
+    fn edited(&self, edited: &native::Edited) -> Option<MessageWords> {
+        stored(name::MESSAGE_EDITED, edited, POSITION)
+    }
+
+    fn deleted(&self, deleted: &native::Deleted) -> Option<MessageWords> {
+        stored(name::MESSAGE_DELETED, deleted, POSITION)
+    }
+}
+
+/// What the store fills in where there is an entry's place, but no new message.
+const POSITION: &[(&str, Fill)] = &[("seq", Fill::Seq), ("epoch", Fill::Epoch)];
+
+/// An event for what is stored; the sending socket has its ack instead.
+fn stored<T: Serialize>(
+    event: &'static str,
+    payload: &T,
+    filled: &'static [(&'static str, Fill)],
+) -> Option<MessageWords> {
+    Some(MessageWords { event, payload: serde_json::to_string(payload).ok()?, filled, envelope: None, echo: false })
 }
 
 /// Event to command, and its result to an answer.
@@ -153,7 +203,7 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             let native::Typing { conversation_id, recipient_user_id } = payload(event)?;
             let started = event.name == name::TYPING_START;
             domain.typing(socket, conversation_id.as_deref(), recipient_user_id.as_deref(), started)?;
-            Ok(answer(Nothing {}))
+            Ok(answer(native::Nothing {}))
         }
         name::GET_ONLINE_COUNT => domain.online_count().await.map(answer),
         name::PRESENCE_GET => {
@@ -164,10 +214,6 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
         unknown => Err(Failure::new(Code::NotFound, format!("there is no event `{unknown:.100}`"))),
     }
 }
-
-/// An ack that adds nothing.
-#[derive(Serialize)]
-struct Nothing {}
 
 fn answer<T: Serialize>(value: T) -> Encoded {
     Encoded::ack(&Ack::from(Ok(value)))

@@ -97,16 +97,9 @@ impl Domain {
         }
     }
 
-    fn announce_member(
-        &self,
-        socket: &Socket,
-        user: &str,
-        conversation: &str,
-        joined: bool,
-    ) {
+    fn announce_member(&self, socket: &Socket, user: &str, conversation: &str, joined: bool) {
         let name = Session::of(socket).and_then(Session::name);
-        let member =
-            effect::Member { conversation, user, socket: socket.id(), name: name.as_deref(), at_ms: now_ms() };
+        let member = effect::Member { conversation, user, socket: socket.id(), name: name.as_deref(), at_ms: now_ms() };
         let others = Targets::room(conversation).except(socket.id().room());
         self.announce(if joined { Effect::MemberJoined(member) } else { Effect::MemberLeft(member) }, &others, false);
     }

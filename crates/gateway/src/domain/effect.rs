@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use trunkline_protocol::native::Notification;
 
 /// What happened. Times are milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +120,7 @@ pub enum Effect<'a> {
         /// The client's name for it.
         upload: &'a str,
         /// What is uploaded.
-        file_name: Option<&'a str>,
+        file_name: &'a str,
         /// From 0 to 100.
         percent: f64,
     },
@@ -147,24 +148,5 @@ pub struct Member<'a> {
     /// What the socket [calls itself](super::Session::set_name).
     pub name: Option<&'a str>,
     /// When.
-    pub at_ms: i64,
-}
-
-/// Something that a user should know.
-#[derive(Clone, Debug)]
-pub struct Notification {
-    /// Its name, by which a repetition is recognised.
-    pub id: String,
-    /// Who sent it; `None` for a back end.
-    pub sender: Option<String>,
-    /// What kind it is.
-    pub kind: String,
-    /// One line.
-    pub title: String,
-    /// More.
-    pub message: String,
-    /// Whatever the application likes.
-    pub data: Option<Box<RawValue>>,
-    /// When it was sent.
     pub at_ms: i64,
 }

@@ -57,8 +57,7 @@ impl Domain {
     ) -> Result<Sent, Failure> {
         ids::check("recipientUserId", recipient)?;
         let conversation = ids::direct_conversation(caller.id(), recipient);
-        self.store_and_publish(caller, &conversation, Some(recipient.to_owned()), content, client_message_id)
-            .await
+        self.store_and_publish(caller, &conversation, Some(recipient.to_owned()), content, client_message_id).await
     }
 
     async fn store_and_publish(

@@ -20,7 +20,7 @@ use trunkline_protocol::{Code, Failure, ids};
 use trunkline_store::{Store, StoreError};
 
 pub use caller::Caller;
-pub use effect::{Effect, Member, Notification};
+pub use effect::{Effect, Member};
 pub use presence::PresencePolicy;
 pub use session::Session;
 
