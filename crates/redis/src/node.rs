@@ -1,0 +1,91 @@
+//! A connection for commands that is made when it is needed and replaced when it is lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    backoff::Backoff,
+    dial::{self, Link},
+    discover,
+    error::Result,
+    topology::{Address, Topology},
+};
+
+/// One server, or whoever is master now.
+pub(crate) struct Node {
+    topology: Topology,
+    target: Target,
+    /// Held while connecting, so that callers share one attempt.
+    state: Mutex<State>,
+    connects: Arc<AtomicU64>,
+}
+
+/// Whom to connect to.
+pub(crate) enum Target {
+    /// The server at this address.
+    Server(Address),
+    /// Whoever the Sentinels say is master at the time.
+    Master {
+        /// Whom to ask.
+        sentinels: Vec<Address>,
+        /// For whom.
+        name: String,
+    },
+}
+
+struct State {
+    link: Option<Arc<Link>>,
+    backoff: Backoff,
+    /// Not before.
+    next_attempt: Option<Instant>,
+}
+
+impl Node {
+    pub(crate) fn new(topology: Topology, target: Target, connects: Arc<AtomicU64>) -> Self {
+        let state = State { link: None, backoff: Backoff::new(), next_attempt: None };
+        Self { topology, target, state: Mutex::new(state), connects }
+    }
+
+    /// A connection that is not known to be broken. Waits for the pause after a failed attempt, and makes one attempt.
+    pub(crate) async fn link(&self) -> Result<Arc<Link>> {
+        let mut state = self.state.lock().await;
+        if let Some(link) = state.link.as_ref().filter(|link| !link.is_broken()) {
+            return Ok(Arc::clone(link));
+        }
+        // Dropped first, so that a failed attempt leaves no connection that is known to be broken.
+        state.link = None;
+        if let Some(next_attempt) = state.next_attempt {
+            sleep_until(next_attempt).await;
+        }
+        // Counts as failed until it has not: a caller that gives up halfway leaves it so.
+        let pause: Duration = state.backoff.next();
+        state.next_attempt = Some(Instant::now() + pause);
+        let link = Arc::new(self.connect().await.inspect_err(|error| {
+            tracing::debug!(%error, cause = %error.cause(), "could not connect to redis");
+        })?);
+        state.backoff.reset();
+        state.next_attempt = None;
+        self.connects.fetch_add(1, Ordering::AcqRel);
+        Ok(Arc::clone(state.link.insert(link)))
+    }
+
+    async fn connect(&self) -> Result<Link> {
+        match &self.target {
+            Target::Server(address) => dial::dial(&self.topology, address, None).await,
+            Target::Master { sentinels, name } => {
+                let address = discover::master(&self.topology, sentinels, name).await?;
+                discover::dial_master(&self.topology, &address, None).await
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Commands and subscriptions against real servers.
+
+mod single;
+mod support;
