@@ -23,6 +23,13 @@ macro_rules! events {
             /// What clients receive.
             pub const SERVER: &[&str] = &[$($sw,)* $($bw,)*];
         }
+
+        // Names the types, so that the compiler checks the table in every build.
+        const _: fn() = || {
+            $($($(let _: Option<$ca>;)+)* $(let _: Option<$cr>;)?)*
+            $($($(let _: Option<$sa>;)+)* $(let _: Option<$sr>;)?)*
+            $($($(let _: Option<$bca>;)+)* $(let _: Option<$bcr>;)? $($(let _: Option<$bsa>;)+)*)*
+        };
     };
 }
 
