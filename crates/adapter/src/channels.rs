@@ -9,6 +9,7 @@
 //! | `P-request#N#` | requests; who subscribes to it is counted as a member and must answer |
 //! | `P-response#N#` | answers, for all to see |
 //! | `P-response#N#U#` | answers, for one member |
+//! | `P-probe#U#` | messages of a member of ours to itself |
 
 /// Builds and reads channel names for one prefix and one member.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Channels {
     broadcast: String,
     request: String,
     response: String,
+    probe: String,
 }
 
 /// What a channel is for.
@@ -43,15 +45,26 @@ impl Channels {
             broadcast: format!("{prefix}#"),
             request: format!("{prefix}-request#"),
             response: format!("{prefix}-response#"),
+            probe: format!("{prefix}-probe#"),
         }
     }
 
     /// Where a broadcast to `rooms` goes: a single room has a channel of its own.
     pub(crate) fn broadcast(&self, namespace: &str, rooms: &[impl AsRef<str>]) -> String {
         match rooms {
-            [room] => format!("{}{namespace}#{}#", self.broadcast, room.as_ref()),
-            _ => format!("{}{namespace}#", self.broadcast),
+            [room] => self.room(namespace, room.as_ref()),
+            _ => self.everyone(namespace),
         }
+    }
+
+    /// Where a broadcast to one room goes.
+    pub(crate) fn room(&self, namespace: &str, room: &str) -> String {
+        format!("{}{namespace}#{room}#", self.broadcast)
+    }
+
+    /// Where all other broadcasts go.
+    pub(crate) fn everyone(&self, namespace: &str) -> String {
+        format!("{}{namespace}#", self.broadcast)
     }
 
     /// The pattern that matches all broadcast channels of a namespace.
@@ -80,6 +93,11 @@ impl Channels {
     /// The three channels that a member subscribes to by name.
     pub(crate) fn exact(&self, namespace: &str) -> [String; 3] {
         [self.request(namespace), self.response(namespace), self.response_to(namespace, &self.uid)]
+    }
+
+    /// Where this member publishes to itself. Node has no such channel.
+    pub(crate) fn probe(&self) -> String {
+        format!("{}{}#", self.probe, self.uid)
     }
 
     /// What `channel` is for, `None` when it is none of ours.

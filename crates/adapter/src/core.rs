@@ -16,12 +16,15 @@ use crate::{
     broadcast,
     channels::{Channels, Purpose},
     describe::RemoteSocket,
+    interest::Interests,
     limits::{ACK_TIMEOUT, MESSAGE_BYTES},
     link::{
-        Status,
+        Side, Status,
+        probe::Probe,
         queue::{Message, Queue},
     },
     metrics::{self, Drop, Kind},
+    mode::Mode,
     request::{self, Request, RequestId, ToSocket, What},
     response::{self, Pending, Response},
     transcode::DecodeError,
@@ -40,6 +43,10 @@ pub(crate) struct Core {
     pub queue: Queue,
     pub pending: Pending,
     pub status: Status,
+    pub mode: Mode,
+    /// Empty when the mode is to hear everything.
+    pub interests: Arc<Interests>,
+    pub probe: Probe,
     /// The publishing connection, for commands whose answer matters.
     pub commands: Mutex<Option<Commands>>,
     /// Whoever waits for clients' acks, until `leaving`.
@@ -105,7 +112,7 @@ impl Core {
 
     /// Queues a message that is worth nothing later.
     pub(crate) fn publish_volatile(&self, channel: String, payload: Bytes) {
-        if !self.embedded && !self.status.publishes() {
+        if !self.embedded && !self.status.is_up(Side::Publisher) {
             metrics::dropped(Drop::Offline, 1);
             return;
         }
@@ -165,7 +172,7 @@ impl Core {
         }
         let answer = |response: Option<Response<'_>>| {
             if let Some(response) = response {
-                self.publish(self.response_channel(namespace, uid.as_deref()), response.encode());
+                self.answer(self.response_channel(namespace, uid.as_deref()), response.encode());
             }
             Ok(Outcome::Handled)
         };
@@ -207,6 +214,20 @@ impl Core {
                 Ok(Outcome::Handled)
             }
         }
+    }
+
+    /// Answers a request, once the rooms that earlier requests opened are heard: who asked for a join and gets the answer
+    /// to a later request can rely on it.
+    fn answer(self: &Arc<Self>, channel: String, payload: Bytes) {
+        if self.interests.is_settled() {
+            self.publish(channel, payload);
+            return;
+        }
+        let core = Arc::clone(self);
+        self.tasks.spawn(async move {
+            core.interests.settled().await;
+            core.publish(channel, payload);
+        });
     }
 
     fn response_channel(&self, namespace: &str, requester: Option<&str>) -> String {

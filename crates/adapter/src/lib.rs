@@ -5,6 +5,8 @@
 //! others publish is heard on one connection and handled by one consumer, in order too. In reading order:
 //!
 //! - [`Cluster`]: what the rest of the program sees
+//! - [`Mode`]: which of Node's adapters a member is like
+//! - `interest`: which rooms this node listens for
 //! - `core`: what is done with a message of another member
 //! - `channels`, `broadcast`, `request`, `response`: names and messages
 //! - `transcode`: JSON with attachments to msgpack and back
@@ -22,9 +24,11 @@ mod describe;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod interest;
 mod limits;
 mod link;
 pub mod metrics;
+mod mode;
 mod request;
 mod response;
 mod template;
@@ -51,7 +55,8 @@ use trunkline_hub::{Encoded, Hub, Packet, RoomName, Targets};
 
 pub use core::StoredMessages;
 pub use describe::RemoteSocket;
-pub use link::{LinkState, Trouble};
+pub use link::{LastProbe, LinkState, Trouble};
+pub use mode::{Listen, Mode};
 pub use template::{Fill, Part, Payload, TEMPLATE_UID, Template};
 pub use transcode::EncodeError;
 
@@ -59,7 +64,7 @@ use crate::{
     channels::Channels,
     core::{Core, Sink},
     limits::CLOSE_TIMEOUT,
-    link::{Status, publisher, queue::Queue, subscriber},
+    link::{Status, probe::Probe, publisher, queue::Queue, subscriber},
     metrics::Drop as Dropped,
     request::Outgoing,
     response::{Answer, Pending},
@@ -70,6 +75,8 @@ use crate::{
 pub struct ClusterOptions {
     /// Any node of the Redis that all members share. `None`: embedded, this node is the whole cluster.
     pub redis: Option<redis::Client>,
+    /// Which of Node's adapters to be like.
+    pub mode: Mode,
     /// What all channel names start with; Node calls it `key`.
     pub prefix: String,
     /// This member's name. Unique in the cluster, without `#`: where it isn't usable a random one is taken.
@@ -85,6 +92,7 @@ impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
             redis: None,
+            mode: Mode::default(),
             prefix: "socket.io".to_owned(),
             uid: random_uid(),
             requests_timeout: Duration::from_secs(5),
@@ -172,6 +180,9 @@ impl Cluster {
             queue: Queue::default(),
             pending: Pending::default(),
             status: Status::new(state),
+            mode: options.mode,
+            interests: Arc::default(),
+            probe: Probe::default(),
             commands: Mutex::new(None),
             tasks: tasks.clone(),
             leaving: leave.clone(),
@@ -185,7 +196,11 @@ impl Cluster {
             leave,
             abandon,
         }));
-        for namespace in cluster.0.core.hub.namespaces() {
+        let core = &cluster.0.core;
+        if !core.embedded && core.mode.by_room() && !core.hub.set_interest(Arc::clone(&core.interests) as _) {
+            tracing::error!("this hub is in a cluster already, and joins are not told to a second one");
+        }
+        for namespace in core.hub.namespaces() {
             cluster.serve(namespace.name());
         }
         if let Some(client) = options.redis {
@@ -229,7 +244,11 @@ impl Cluster {
             tracing::warn!(namespace, "a namespace with # in its name can't be shared with other nodes");
             return;
         }
-        self.0.core.status.serve(namespace);
+        let core = &self.0.core;
+        if core.mode.by_room() {
+            core.interests.serve(namespace, &core.hub);
+        }
+        core.status.serve(namespace);
     }
 
     /// Waits until Redis has confirmed every subscription and can be published to. Whether that was so before `deadline`
@@ -296,8 +315,8 @@ impl Cluster {
         self.0.core.receive(channel, payload);
     }
 
-    /// Puts the sockets of all nodes that `targets` names into `rooms`: this node's before it returns, the others'
-    /// before any emit that comes later. Nobody confirms it.
+    /// Puts the sockets of all nodes that `targets` names into `rooms`, and returns when they are in and hear what is
+    /// sent there; or after `requests_timeout`, should a node not answer.
     pub async fn join(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
         if rooms.is_empty() {
             return;
@@ -305,6 +324,10 @@ impl Cluster {
         let core = &self.0.core;
         core.join(namespace, targets, rooms);
         core.publish(core.channels.request(namespace), Outgoing::join(&core.uid, targets, rooms).encode());
+        core.interests.settled().await;
+        // A join is not answered; a later request is, after the join is done.
+        let nobody = Targets::room(NOBODY);
+        self.ask(namespace, |id| Outgoing::fetch(&core.uid, id, &nobody).encode()).await;
     }
 
     /// Takes the sockets of all nodes that `targets` names out of `rooms`, as [`join`](Self::join) puts them in.
@@ -407,6 +430,11 @@ impl Cluster {
         self.0.core.status.state()
     }
 
+    /// When a message to ourselves came back last: the sign that the link works in both directions.
+    pub fn last_probe(&self) -> Option<LastProbe> {
+        self.0.core.probe.last()
+    }
+
     /// Leaves: unsubscribes, so that others no longer wait for this member, answers what it heard until then, publishes
     /// what is queued, and ends all tasks. Takes 5 s at most; what Redis has not taken by then is counted as
     /// dropped. Emits go to this node's sockets only from then on.
@@ -428,6 +456,9 @@ fn usable_uid(uid: String) -> String {
     let usable = !uid.is_empty() && !uid.contains('#') && uid != TEMPLATE_UID && uid != EMITTER_UID;
     if usable { uid } else { random_uid() }
 }
+
+/// A room without members: the shortest request that every member answers is about it. Clients' rooms have names.
+const NOBODY: &str = "";
 
 /// The name that `@socket.io/redis-emitter` gives all its messages.
 const EMITTER_UID: &str = "emitter";

@@ -29,8 +29,10 @@ pub(crate) const ANSWERS: usize = 1_024;
 
 /// How long connecting, subscribing, or one round trip may take.
 pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may be idle before it is asked whether it still lives.
-pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a connection may be idle before it is asked whether it still lives, and how often we publish to ourselves.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long what we published to ourselves may take to come back.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause before the first attempt to reconnect; doubled by each failure.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
@@ -39,3 +41,13 @@ pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(3);
 pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// How long `close` waits for what is queued, and for Redis to confirm that it unsubscribed.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Rooms subscribed or unsubscribed in one command. A reconnecting node has its rooms back in that many a round trip.
+pub(crate) const INTEREST_BATCH: usize = 1_024;
+/// How long a room is listened for after its last member has left: a reload, or a bounce between two rooms, costs
+/// Redis nothing then.
+pub(crate) const LINGER: Duration = Duration::from_secs(3);
+/// How long a join waits until Redis has confirmed the room's channel.
+pub(crate) const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the rooms listened for are compared with those that have members.
+pub(crate) const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,5 +1,7 @@
 //! The adapter's metrics: their names, and one function for each thing that is counted.
 
+use std::time::Duration;
+
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 const PUBLISHED: &str = "trunkline_adapter_published_total";
@@ -12,6 +14,12 @@ const LINK_UP: &str = "trunkline_adapter_link_up";
 const LINK_LOST: &str = "trunkline_adapter_link_lost_total";
 const UNANSWERED: &str = "trunkline_adapter_unanswered_requests_total";
 
+const INTERESTS: &str = "trunkline_adapter_interest_rooms";
+const INTERESTS_QUEUED: &str = "trunkline_adapter_interest_queued";
+const INTERESTS_MENDED: &str = "trunkline_adapter_interest_mended_total";
+const PROBE: &str = "trunkline_adapter_probe_seconds";
+const UNHEARD: &str = "trunkline_adapter_unconfirmed_joins_total";
+
 /// Registers the texts that `/metrics` shows beside the names. Call it once the recorder is installed.
 pub fn describe() {
     describe_counter!(PUBLISHED, "Messages published to the other nodes");
@@ -23,6 +31,14 @@ pub fn describe() {
     describe_gauge!(LINK_UP, "1 while a connection to Redis works, by connection");
     describe_counter!(LINK_LOST, "Connections to Redis that were lost or could not be made, by connection and cause");
     describe_counter!(UNANSWERED, "Requests that not every node answered in time");
+    describe_gauge!(PROBE, "How long the last message to ourselves took through Redis");
+    describe_gauge!(INTERESTS, "Rooms whose channels this node listens to");
+    describe_gauge!(INTERESTS_QUEUED, "Rooms whose channels are still to be subscribed");
+    describe_counter!(
+        INTERESTS_MENDED,
+        "Rooms whose subscription was found to differ from their members, and put right"
+    );
+    describe_counter!(UNHEARD, "Joins and connects for which Redis did not confirm the room's channel in time");
     counter!(PUBLISHED).absolute(0);
     gauge!(QUEUED_BYTES).set(0.0);
 }
@@ -112,4 +128,21 @@ pub(crate) fn link_lost(connection: &'static str, cause: &'static str) {
 
 pub(crate) fn unanswered() {
     counter!(UNANSWERED).increment(1);
+}
+
+pub(crate) fn interest(rooms: usize, queued: usize) {
+    gauge!(INTERESTS).set(rooms as f64);
+    gauge!(INTERESTS_QUEUED).set(queued as f64);
+}
+
+pub(crate) fn interest_mended(count: usize) {
+    counter!(INTERESTS_MENDED).increment(count as u64);
+}
+
+pub(crate) fn unheard() {
+    counter!(UNHEARD).increment(1);
+}
+
+pub(crate) fn probed(round_trip: Duration) {
+    gauge!(PROBE).set(round_trip.as_secs_f64());
 }

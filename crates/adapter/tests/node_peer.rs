@@ -13,6 +13,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
     sync::OnceCell,
 };
+use trunkline_adapter::{ClusterOptions, Listen, Mode};
 use trunkline_hub::{Encoded, RoomName, Targets};
 use trunkline_testkit::{Client, RedisServer, connect, eventually};
 
@@ -180,14 +181,32 @@ async fn a_node_server_moves_and_disconnects_our_sockets() {
     let redis = RedisServer::start().await;
     let (mut node, peer) = pair(&redis).await;
     let mut ours = peer.client(&["r1"]).await;
-    node.run("io.in('r1').socketsJoin(['r2', 'r3']); io.to('r2').emit('joined', 1)").await;
+    // An answer says that what was asked before is done: now the new rooms are heard.
+    let done = "await io.fetchSockets();";
+    node.run(&format!("io.in('r1').socketsJoin(['r2', 'r3']); {done} io.to('r2').emit('joined', 1)")).await;
     expect(&mut ours, "joined", json!([1])).await;
     node.run("io.in('r1').socketsLeave('r2'); io.to('r2').emit('left', 1); io.emit('end', 1)").await;
     expect(&mut ours, "end", json!([1])).await;
-    node.run("emitter.in('r1').socketsJoin('r4'); emitter.to('r4').emit('joined', 2)").await;
+    node.run(&format!("emitter.in('r1').socketsJoin('r4'); {done} emitter.to('r4').emit('joined', 2)")).await;
     expect(&mut ours, "joined", json!([2])).await;
     node.run("io.in('r3').disconnectSockets()").await;
     eventually(SOON, "the socket gone", || async { peer.hub.socket_count() == 0 }).await;
+}
+
+#[tokio::test]
+async fn listening_by_pattern_a_join_needs_no_answer() {
+    let redis = RedisServer::start().await;
+    let mut node = Node::start(&redis).await;
+    let mode = Mode::Classic(Listen::Pattern);
+    let options = ClusterOptions { redis: Some(redis.client()), mode, ..ClusterOptions::default() };
+    let peer = Peer::start_with(options).await;
+    assert!(peer.cluster.ready(SOON).await);
+    let mut ours = peer.client(&["r1"]).await;
+    for server in ["io", "emitter"] {
+        node.run(&format!("{server}.in('r1').socketsJoin('{server}'); {server}.to('{server}').emit('joined', 1)"))
+            .await;
+        expect(&mut ours, "joined", json!([1])).await;
+    }
 }
 
 #[tokio::test]

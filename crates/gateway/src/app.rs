@@ -71,6 +71,7 @@ impl Node {
             hub.clone(),
             ClusterOptions {
                 redis: config.redis.clone(),
+                mode: config.adapter,
                 prefix: config.channel_prefix.clone(),
                 uid: uid(),
                 requests_timeout: REQUESTS_TIMEOUT,

@@ -7,10 +7,12 @@
 //! - `socket`: an ordered bounded inbox, a bounded outbox, the rooms it is in; `acks`: answers it waits for
 //! - `rooms`: the sharded index behind a fan-out
 //! - `namespace`: the sockets of a path, and the [`Handler`] that says what to do with their events
+//! - `interest`: who wants to know which rooms have members here
 //! - [`lanes`]: how connections arrive; one file a lane
 
 mod acks;
 mod handshake;
+mod interest;
 pub mod lanes;
 pub mod metrics;
 mod namespace;
@@ -27,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 pub use acks::AckError;
 pub use handshake::{Handshake, PeerAddress};
+pub use interest::Interest;
 pub use lanes::Flush;
 pub use namespace::{Handler, Namespace, Refusal};
 pub use packet::{Encoded, Packet};
@@ -35,14 +38,15 @@ pub use rooms::{RoomName, Targets};
 pub use socket::{AckReply, Event, INBOX_BYTES, INBOX_EVENTS, Socket, SocketId};
 
 /// All namespaces of this node. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Hub(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     namespaces: RwLock<AHashMap<Arc<str>, Namespace>>,
     /// Runs the sockets' inboxes; `close` waits for them.
     tasks: TaskTracker,
+    interest: interest::Shared,
 }
 
 impl Hub {
@@ -54,7 +58,17 @@ impl Hub {
     /// Adds a namespace, or returns the one that has this name already.
     pub fn add_namespace(&self, name: &str, handler: Arc<dyn Handler>) -> Namespace {
         let mut namespaces = self.0.namespaces.write();
-        namespaces.entry(name.into()).or_insert_with(|| Namespace::new(name, handler, self.0.tasks.clone())).clone()
+        let new = || {
+            let watch = interest::Watch::new(name, Arc::clone(&self.0.interest));
+            Namespace::new(handler, self.0.tasks.clone(), watch)
+        };
+        namespaces.entry(name.into()).or_insert_with(new).clone()
+    }
+
+    /// Names who is told from now on which rooms have members on this node. Whether there was nobody before: there
+    /// is one way to other nodes at most.
+    pub fn set_interest(&self, interest: Arc<dyn Interest>) -> bool {
+        self.0.interest.set(interest).is_ok()
     }
 
     /// The namespace with this name.
@@ -77,5 +91,11 @@ impl Hub {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.tasks.reopen();
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("namespaces", &self.namespaces()).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     handshake::Handshake,
+    interest::Watch,
     lanes::{Flush, Outbox, SendError},
     metrics,
     packet::{Encoded, Packet},
@@ -65,8 +66,9 @@ struct Inner {
 }
 
 impl Namespace {
-    pub(crate) fn new(name: &str, handler: Arc<dyn Handler>, tasks: TaskTracker) -> Self {
-        Self(Arc::new(Inner { name: name.into(), handler, sockets: RwLock::default(), rooms: Rooms::new(), tasks }))
+    pub(crate) fn new(handler: Arc<dyn Handler>, tasks: TaskTracker, watch: Watch) -> Self {
+        let name = watch.namespace();
+        Self(Arc::new(Inner { name, handler, sockets: RwLock::default(), rooms: Rooms::new(watch), tasks }))
     }
 
     /// Its path, with the leading slash.
@@ -91,7 +93,8 @@ impl Namespace {
     }
 
     /// Lets a client in, or not: for lanes, before they answer CONNECT. On success the lane answers and then
-    /// calls [`Socket::opened`].
+    /// calls [`Socket::opened`]. From the answer on, what other nodes send to the socket's rooms arrives too, unless the
+    /// way to them is down.
     ///
     /// # Errors
     /// The handler refused it.
@@ -102,17 +105,21 @@ impl Namespace {
         outbox: Box<dyn Outbox>,
     ) -> Result<Socket, Refusal> {
         let socket = Socket::new(id.clone(), self.clone(), handshake, outbox);
-        if let Err(refusal) = self.0.handler.connecting(&socket).await {
-            metrics::refused(refusal.code);
-            for room in socket.rooms() {
-                socket.leave(&room);
-            }
-            return Err(refusal);
-        }
+        let entering = Entering(Some(&socket));
+        self.0.handler.connecting(&socket).await.inspect_err(|refusal| metrics::refused(refusal.code))?;
         socket.join(id.room());
+        // A node that is cut off from the others still serves its own clients.
+        let _ = self.heard(&socket.rooms()).await;
+        entering.done();
         self.0.sockets.write().insert(id, socket.clone());
         metrics::accepted(socket.transport());
         Ok(socket)
+    }
+
+    /// Waits until what other nodes send to `rooms` arrives on this one, if it has members in them. Whether it does: not
+    /// while the way to the other nodes is down. At once without other nodes.
+    pub async fn heard(&self, rooms: &[RoomName]) -> bool {
+        self.0.rooms.watch().heard(rooms).await
     }
 
     pub(crate) fn forget(&self, id: &SocketId) {
@@ -198,6 +205,25 @@ impl Namespace {
         let sockets = self.0.sockets.read();
         let flush = Flush::for_recipients(sockets.len());
         sockets.iter().filter(|(id, _)| !left_out.contains(*id)).for_each(|(_, socket)| f(socket, flush));
+    }
+}
+
+/// A socket that is not in yet. It leaves the rooms it has joined when it is refused, or its lane gives up on it.
+struct Entering<'a>(Option<&'a Socket>);
+
+impl Entering<'_> {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0 {
+            for room in socket.rooms() {
+                socket.leave(&room);
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use ahash::{AHashMap, AHashSet, RandomState};
 use parking_lot::RwLock;
 
 use crate::{
+    interest::Watch,
     lanes::Flush,
     socket::{Socket, SocketId},
 };
@@ -103,11 +104,18 @@ type Index = HashMap<RoomName, Members, RandomState>;
 pub(crate) struct Rooms {
     hasher: RandomState,
     shards: Box<[RwLock<Index>]>,
+    /// Told under a shard's lock, so that what it hears of one room is in order.
+    watch: Watch,
 }
 
 impl Rooms {
-    pub(crate) fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    pub(crate) fn new(watch: Watch) -> Self {
+        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| RwLock::default()).collect(), watch }
+    }
+
+    /// Who is told of rooms that open and empty.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     fn shard(&self, room: &str) -> &RwLock<Index> {
@@ -118,8 +126,9 @@ impl Rooms {
     pub(crate) fn insert(&self, room: &RoomName, socket: &Socket) -> bool {
         let mut shard = self.shard(room).write();
         match shard.entry(Arc::clone(room)) {
-            Entry::Vacant(room) => {
-                room.insert(Members::One(socket.clone()));
+            Entry::Vacant(vacant) => {
+                vacant.insert(Members::One(socket.clone()));
+                self.watch.opened(room);
                 true
             }
             Entry::Occupied(mut room) => {
@@ -134,8 +143,8 @@ impl Rooms {
         let mut shard = self.shard(room).write();
         let Some(members) = shard.get_mut(room) else { return false };
         let last = members.remove(socket);
-        if last {
-            shard.remove(room);
+        if last && let Some((room, _)) = shard.remove_entry(room) {
+            self.watch.emptied(&room);
         }
         last
     }

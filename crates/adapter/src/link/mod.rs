@@ -3,10 +3,12 @@
 //! - [`subscriber`]: listens to the channels of every served namespace and passes messages on in order
 //! - [`publisher`]: publishes what is queued, in order and in batches
 //! - [`queue`]: what waits to be published
+//! - [`probe`]: messages to ourselves, so that a connection which hears nothing is noticed
 //!
 //! RESP2 on the listening connection: there the end of the connection is the end of its stream. The publishing
 //! connection speaks RESP3 because the driver then reports a loss at once, not only to the next command.
 
+pub(crate) mod probe;
 pub(crate) mod publisher;
 pub(crate) mod queue;
 pub(crate) mod subscriber;
@@ -21,6 +23,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+pub use self::probe::LastProbe;
 use crate::{
     limits::{BACKOFF_MAX, BACKOFF_MIN, STABLE_AFTER},
     metrics,
@@ -58,6 +61,8 @@ pub enum Trouble {
     Unresponsive,
     /// This node could not keep up with what it received, and gave the connection up to start over.
     Lagging,
+    /// What this node published did not come back, although Redis took it.
+    Deaf,
     /// Redis answered with an error: a missing permission, for example.
     Rejected,
     /// The cluster was left.
@@ -72,6 +77,7 @@ impl Trouble {
             Self::Lost => "lost",
             Self::Unresponsive => "unresponsive",
             Self::Lagging => "lagging",
+            Self::Deaf => "deaf",
             Self::Rejected => "rejected",
             Self::Closed => "closed",
         }
@@ -156,9 +162,9 @@ impl Status {
         self.sides.lock().namespaces.get(namespace).copied().unwrap_or(false)
     }
 
-    /// Whether what is queued is published at once.
-    pub(crate) fn publishes(&self) -> bool {
-        self.sides.lock().publisher
+    /// Whether this connection does all that it is there for.
+    pub(crate) fn is_up(&self, side: Side) -> bool {
+        *self.sides.lock().side(side)
     }
 
     /// Returns once both connections work and every subscription is confirmed.
@@ -172,6 +178,12 @@ impl Status {
             // The sender is in `self`, so there is always another change to wait for.
             let _ = subscriptions.changed().await;
         }
+    }
+
+    /// Whether the subscriber is up, with every namespace confirmed.
+    fn is_subscribed(&self) -> bool {
+        let sides = self.sides.lock();
+        sides.subscriber && sides.namespaces.values().all(|confirmed| *confirmed)
     }
 
     fn unconfirmed(&self) -> Vec<Arc<str>> {

@@ -13,14 +13,15 @@ use futures_util::{Stream, StreamExt};
 use redis::{Msg, aio::PubSubSink};
 use tokio::{
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Backoff, Side, Trouble};
+use super::{Backoff, Side, Trouble, probe};
 use crate::{
     core::Core,
-    limits::{CLOSE_TIMEOUT, INCOMING_BYTES, INCOMING_MESSAGES, IO_TIMEOUT, PROBE_INTERVAL},
+    interest::{Batch, Topic},
+    limits::{CLOSE_TIMEOUT, INCOMING_BYTES, INCOMING_MESSAGES, IO_TIMEOUT, PROBE_INTERVAL, RECONCILE_INTERVAL},
     metrics,
 };
 
@@ -30,7 +31,7 @@ const CHUNK: usize = 64;
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
 /// The way from the connection to the consumer: bounded by count through the channel, by bytes through the counter.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Incoming {
     sender: mpsc::Sender<Msg>,
     bytes: Arc<AtomicUsize>,
@@ -135,22 +136,30 @@ async fn listen(core: &Core, client: &redis::Client, incoming: &Incoming, stop: 
     tokio::pin!(stream);
     // Messages are taken from the first moment on, also those that overtake the reply to SUBSCRIBE.
     let end = tokio::select! {
-        why = forward(stream.as_mut(), incoming) => why,
+        why = forward(core, stream.as_mut(), incoming) => why,
         why = keep_subscribed(core, &mut sink) => why,
+        why = probe::run(core) => why,
         () = stop.cancelled() => Trouble::Closed,
     };
+    core.interests.lost();
     if end == Trouble::Closed {
         // The count of members goes down before this one stops answering.
         let _ = tokio::select! {
             unsubscribed = timeout(CLOSE_TIMEOUT, unsubscribe(core, &mut sink)) => unsubscribed.is_ok(),
-            _ = forward(stream, incoming) => false,
+            _ = forward(core, stream, incoming) => false,
         };
     }
     end
 }
 
-async fn forward(mut stream: impl Stream<Item = Msg> + Unpin, incoming: &Incoming) -> Trouble {
+async fn forward(core: &Core, mut stream: impl Stream<Item = Msg> + Unpin, incoming: &Incoming) -> Trouble {
+    let probe = core.channels.probe();
     while let Some(message) = stream.next().await {
+        // Not queued behind the others: it asks whether the connection hears, not whether the consumer keeps up.
+        if message.get_channel_name() == probe {
+            core.probe.returned(message.get_payload_bytes());
+            continue;
+        }
         if let Err(why) = incoming.push(message) {
             return why;
         }
@@ -158,38 +167,94 @@ async fn forward(mut stream: impl Stream<Item = Msg> + Unpin, incoming: &Incomin
     Trouble::Lost
 }
 
-/// Subscribes for every namespace that is served, also for those added later, and asks now and then whether the
-/// connection still lives.
+/// Subscribes for every namespace that is served and every room that is listened for, also for those that come later,
+/// and asks now and then whether the connection still lives.
 async fn keep_subscribed(core: &Core, sink: &mut PubSubSink) -> Trouble {
+    match timeout(IO_TIMEOUT, sink.subscribe(core.channels.probe())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Trouble::of(&error),
+        Err(_) => return Trouble::Unresponsive,
+    }
+    let everything = core.interests.connected();
+    let mut ping = interval(PROBE_INTERVAL);
+    let mut reconcile = interval(RECONCILE_INTERVAL);
     loop {
-        let missing = core.status.unconfirmed();
-        for namespaces in missing.chunks(CHUNK) {
-            match timeout(IO_TIMEOUT, subscribe(core, sink, namespaces)).await {
-                Ok(Ok(())) => core.status.confirm(namespaces),
-                Ok(Err(error)) => {
-                    tracing::debug!(error = %error, "could not subscribe");
-                    return Trouble::of(&error);
-                }
+        if let Some(batch) = core.interests.batch(Instant::now().into()) {
+            match timeout(IO_TIMEOUT, listen_for(core, sink, &batch)).await {
+                Ok(Ok(())) => core.interests.confirmed(&batch),
+                Ok(Err(error)) => return refused(&error),
                 Err(_) => return Trouble::Unresponsive,
             }
-        }
-        core.status.up(Side::Subscriber);
-        tokio::select! {
-            () = core.status.served.notified() => {}
-            () = sleep(PROBE_INTERVAL) => match timeout(IO_TIMEOUT, sink.ping::<redis::Value>()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Trouble::of(&error),
-                Err(_) => return Trouble::Unresponsive,
-            },
+        } else if core.interests.is_confirmed(everything) && !core.status.is_subscribed() {
+            // Rooms first: from the moment that namespaces are subscribed for, this node counts as a member, and a
+            // member hears everything.
+            if let Err(why) = subscribe_namespaces(core, sink).await {
+                return why;
+            }
+            core.status.up(Side::Subscriber);
+        } else {
+            tokio::select! {
+                () = core.status.served.notified() => {}
+                () = core.interests.changed() => {}
+                _ = reconcile.tick() => {
+                    core.interests.reconcile(&core.hub, Instant::now().into());
+                }
+                _ = ping.tick() => match timeout(IO_TIMEOUT, sink.ping::<redis::Value>()).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Trouble::of(&error),
+                    Err(_) => return Trouble::Unresponsive,
+                },
+            }
         }
     }
+}
+
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.reset();
+    interval
+}
+
+fn refused(error: &redis::RedisError) -> Trouble {
+    tracing::debug!(error = %error, "could not subscribe");
+    Trouble::of(error)
+}
+
+/// One round trip each: Redis confirms every channel of a command.
+async fn listen_for(core: &Core, sink: &mut PubSubSink, batch: &Batch) -> redis::RedisResult<()> {
+    let channels =
+        |topics: &[Topic]| topics.iter().map(|t| core.channels.room(&t.namespace, &t.room)).collect::<Vec<_>>();
+    if !batch.unsubscribe.is_empty() {
+        sink.unsubscribe(channels(&batch.unsubscribe)).await?;
+    }
+    if !batch.subscribe.is_empty() {
+        sink.subscribe(channels(&batch.subscribe)).await?;
+    }
+    Ok(())
+}
+
+async fn subscribe_namespaces(core: &Core, sink: &mut PubSubSink) -> Result<(), Trouble> {
+    for namespaces in core.status.unconfirmed().chunks(CHUNK) {
+        match timeout(IO_TIMEOUT, subscribe(core, sink, namespaces)).await {
+            Ok(Ok(())) => core.status.confirm(namespaces),
+            Ok(Err(error)) => return Err(refused(&error)),
+            Err(_) => return Err(Trouble::Unresponsive),
+        }
+    }
+    Ok(())
 }
 
 /// Broadcasts first: from the moment the request channel is subscribed to, this node counts as a member, and a
 /// member hears everything.
 async fn subscribe(core: &Core, sink: &mut PubSubSink, namespaces: &[Arc<str>]) -> redis::RedisResult<()> {
-    let patterns: Vec<_> = namespaces.iter().map(|namespace| core.channels.pattern(namespace)).collect();
-    sink.psubscribe(&patterns).await?;
+    if core.mode.by_room() {
+        let everyone: Vec<_> = namespaces.iter().map(|namespace| core.channels.everyone(namespace)).collect();
+        sink.subscribe(&everyone).await?;
+    } else {
+        let patterns: Vec<_> = namespaces.iter().map(|namespace| core.channels.pattern(namespace)).collect();
+        sink.psubscribe(&patterns).await?;
+    }
     let channels: Vec<_> = namespaces.iter().flat_map(|namespace| core.channels.exact(namespace)).collect();
     sink.subscribe(&channels).await
 }
@@ -198,9 +263,8 @@ async fn unsubscribe(core: &Core, sink: &mut PubSubSink) -> redis::RedisResult<(
     for namespaces in core.status.namespaces().chunks(CHUNK) {
         let channels: Vec<_> = namespaces.iter().flat_map(|namespace| core.channels.exact(namespace)).collect();
         sink.unsubscribe(&channels).await?;
-        let patterns: Vec<_> = namespaces.iter().map(|namespace| core.channels.pattern(namespace)).collect();
-        sink.punsubscribe(&patterns).await?;
     }
+    // The rest goes with the connection.
     Ok(())
 }
 

@@ -14,7 +14,8 @@ use crate::{
     channels::Channels,
     core::Core,
     fuzzing::{Nobody, same},
-    link::{LinkState, Status, queue::Queue},
+    link::{LinkState, Status, probe::Probe, queue::Queue},
+    mode::Mode,
     response::Pending,
 };
 
@@ -32,6 +33,9 @@ fn member() -> Arc<Core> {
         queue: Queue::default(),
         pending: Pending::default(),
         status: Status::new(LinkState::Connecting),
+        mode: Mode::default(),
+        interests: Arc::default(),
+        probe: Probe::default(),
         commands: Mutex::new(None),
         tasks: TaskTracker::new(),
         leaving: CancellationToken::new(),

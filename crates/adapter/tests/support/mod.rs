@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use trunkline_adapter::{Cluster, ClusterOptions};
 use trunkline_hub::{
-    CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket, Targets,
+    CloseReason, Encoded, Event, Handler, Hub, Refusal, RoomName, Socket, Targets,
     lanes::{Options, socketioxide::SocketioxideLane},
 };
 use trunkline_testkit::{Client, connect};
@@ -45,14 +45,21 @@ impl Peer {
         Self { cluster: Cluster::start(hub.clone(), options), hub, url, _server: server }
     }
 
-    /// A client of this member that is in `rooms`.
+    /// A client of this member that is in `rooms`, and hears what is sent there.
     pub async fn client(&self, rooms: &[&str]) -> Client {
         let client = connect(&self.url, ROOT, Value::Null).await.expect("the member accepts clients");
-        let socket = self.socket(client.sid());
-        for room in rooms {
-            socket.join(*room);
-        }
+        self.join(&client, rooms).await;
         client
+    }
+
+    /// Puts a client of this member into `rooms`, as the gateway would.
+    pub async fn join(&self, client: &Client, rooms: &[&str]) {
+        let socket = self.socket(client.sid());
+        let rooms: Vec<RoomName> = rooms.iter().map(|&room| room.into()).collect();
+        for room in &rooms {
+            socket.join(Arc::clone(room));
+        }
+        assert!(socket.namespace().heard(&rooms).await, "the rooms are not heard");
     }
 
     pub fn socket(&self, id: &str) -> Socket {

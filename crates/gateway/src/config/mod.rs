@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use parse::Unit;
 use source::{Raw, Values};
+use trunkline_adapter::{Listen, Mode};
 
 use self::settings::Setting;
 
@@ -138,6 +139,8 @@ pub struct Config {
     pub namespaces: Vec<(String, DialectName)>,
     /// Which pages may connect.
     pub origins: Origins,
+    /// Which of Node's adapters this node is like.
+    pub adapter: Mode,
     /// First part of the adapter's channels.
     pub channel_prefix: String,
     /// Between pings.
@@ -228,6 +231,10 @@ impl Reader<'_> {
             "sharded" => Err("the sharded adapter is not in this version; use classic".to_owned()),
             _ => Err("expected classic or sharded".to_owned()),
         });
+        let adapter = self.required("adapter-subscriptions", |text| {
+            let (rooms, pattern) = (Mode::Classic(Listen::Rooms), Mode::Classic(Listen::Pattern));
+            parse::one_of(text, &[("rooms", rooms), ("pattern", pattern)])
+        });
         let channel_prefix = self.required("channel-prefix", channel_prefix);
         self.required("rate-limit", parse::rate);
         let ping_interval = self.required("ping-interval", |text| parse::positive(text, Unit::Milliseconds));
@@ -265,6 +272,7 @@ impl Reader<'_> {
             auth: auth?,
             namespaces: namespaces?,
             origins: origins.unwrap_or(Origins::Same),
+            adapter: adapter?,
             channel_prefix: channel_prefix?,
             ping_interval: ping_interval?,
             ping_timeout: ping_timeout?,

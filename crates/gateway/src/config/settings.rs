@@ -105,6 +105,13 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting { name: "adapter", value: "MODE", default: Some("classic"), help: "classic or sharded", ..PLAIN },
     Setting {
+        name: "adapter-subscriptions",
+        value: "MODE",
+        default: Some("rooms"),
+        help: "What a node listens to: rooms (those with sockets here) or pattern (all rooms, as Node's classic adapter)",
+        ..PLAIN
+    },
+    Setting {
         name: "channel-prefix",
         value: "PREFIX",
         default: Some("socket.io"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_hub::{RoomName, Socket, Targets};
-use trunkline_protocol::{Failure, limits, native};
+use trunkline_protocol::{Code, Failure, limits, native};
 use trunkline_store::{Member, ReadRange};
 
 use super::{Caller, Domain, Effect, Session, effect, messages, session::store_id, store_failure, user_room};
@@ -20,8 +20,12 @@ impl Domain {
         caller.may_enter(conversation)?;
         let user = caller.id();
         // In the room before the log is read: what is sent in between comes live, and perhaps twice, but never not at all.
+        // And heard: what other nodes send there arrives.
         let fresh = socket.join(conversation);
-        let joined = self.join_in_store(socket, user, ask).await;
+        let joined = match socket.namespace().heard(&[conversation.into()]).await {
+            true => self.join_in_store(socket, user, ask).await,
+            false => Err(Failure::new(Code::Unavailable, "the other nodes can't be heard now, try again")),
+        };
         match &joined {
             Ok(_) if fresh => self.announce_member(socket, user, conversation, true),
             Err(_) if fresh => drop(socket.leave(conversation)),

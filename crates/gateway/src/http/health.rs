@@ -21,7 +21,9 @@ pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Rea
         LinkState::Embedded => (true, "embedded".to_owned()),
         LinkState::Connecting => (false, "connecting".to_owned()),
         LinkState::Connected { .. } => (true, "connected".to_owned()),
-        LinkState::Degraded { why, .. } => (false, format!("degraded: {why}")),
+        LinkState::Degraded { why, since } => {
+            (false, format!("degraded: {why}, for {:.0} s", since.elapsed().as_secs_f64()))
+        }
     };
     let draining = shared.0.draining.load(Ordering::Acquire);
     let store_up = shared.0.store_up.load(Ordering::Acquire);
@@ -30,10 +32,14 @@ pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Rea
         (false, true) => "ready",
         (false, false) => "degraded",
     };
-    let checks = BTreeMap::from([
+    let mut checks = BTreeMap::from([
         ("cluster".to_owned(), link),
         ("store".to_owned(), if store_up { "up" } else { "away" }.to_owned()),
     ]);
+    if let Some(probe) = shared.0.cluster.last_probe() {
+        let (age, took) = (probe.at.elapsed().as_secs_f64(), probe.round_trip.as_secs_f64() * 1_000.0);
+        checks.insert("clusterProbe".to_owned(), format!("{took:.1} ms, {age:.0} s ago"));
+    }
     let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Ready { status: status.to_owned(), checks }))
 }
