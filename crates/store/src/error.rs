@@ -30,6 +30,20 @@ pub enum StoreError {
         /// What was found, where.
         what: String,
     },
+    /// The message that was to be changed is not in the log, not any more, or was taken back.
+    #[error("there is no such message to change")]
+    NotFound,
+    /// The message that was to be changed is another user's.
+    #[error("only the sender of a message may change it")]
+    NotTheSender,
+    /// What was to be stored is larger than the store takes.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// What it was.
+        what: &'static str,
+        /// In bytes.
+        limit: usize,
+    },
     /// The cursor of a page was not one that this store gave out.
     #[error("the cursor is not valid")]
     InvalidCursor,
@@ -40,7 +54,12 @@ impl StoreError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Refused { .. } | Self::Corrupt { .. } | Self::InvalidCursor => false,
+            Self::Refused { .. }
+            | Self::Corrupt { .. }
+            | Self::NotFound
+            | Self::NotTheSender
+            | Self::TooLarge { .. }
+            | Self::InvalidCursor => false,
         }
     }
 

@@ -40,13 +40,56 @@ impl LogLimits {
     }
 }
 
+/// A place in a log, or its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which log; empty where nothing was ever written.
+    pub epoch: String,
+    /// The number of an entry; 0 is before the first.
+    pub seq: u64,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A message.
+    Message,
+    /// Gives an earlier message of the same sender another body, its own.
+    Edit(Position),
+    /// Takes an earlier message of the same sender back.
+    Deletion(Position),
+}
+
+/// What became of a message, or of an edit with its message, until it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as its sender wrote it.
+    AsWritten,
+    /// It was edited, last by entry `seq`. [`Entry::body`] is what that entry says.
+    Edited {
+        /// Number of the entry with the newest edit.
+        seq: u64,
+    },
+    /// It was taken back by entry `seq`. [`Entry::body`] is empty: what it said is not given out any more.
+    Deleted {
+        /// Number of the entry that took it back.
+        seq: u64,
+    },
+}
+
 /// An entry to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
     /// Where to.
     pub conversation: String,
+    /// A message, or a change of one. A change is appended only if its target is a message of the same sender that is
+    /// still in the log and was not taken back.
+    pub kind: Kind,
     /// The user who wrote it.
     pub sender: String,
+    /// Users who take part in the conversation by this entry, so that it is in their lists: usually the sender, and of a
+    /// direct conversation both. See [`Conversations::take_part`](crate::Conversations::take_part).
+    pub participants: Vec<String>,
     /// The sender's own name for it, unique per sender and conversation, by which a repetition is recognised.
     pub client_message_id: Option<String>,
     /// When, in milliseconds since 1970.
@@ -60,15 +103,21 @@ pub struct NewEntry {
 pub struct Entry {
     /// Its number: 1 for the first of a log, then one more each.
     pub seq: u64,
+    /// The log's epoch when it was written; see [`LogPage::ancestors`].
+    pub epoch: String,
     /// See [`message_id`].
     pub message_id: String,
+    /// A message, or a change of one.
+    pub kind: Kind,
+    /// What became of it since.
+    pub standing: Standing,
     /// The user who wrote it.
     pub sender: String,
     /// When, in milliseconds since 1970, as given to [`MessageLog::append`].
     pub timestamp_ms: i64,
     /// The sender's own name for it.
     pub client_message_id: Option<String>,
-    /// As given to [`MessageLog::append`].
+    /// As given to [`MessageLog::append`], or as edited since, or empty: see [`Standing`].
     pub body: String,
 }
 
@@ -77,8 +126,8 @@ pub struct Entry {
 pub struct Appended {
     /// Its number.
     pub seq: u64,
-    /// The log that `seq` belongs to. Made at random with the first entry; a log that is lost and begins again gets
-    /// another, so that nobody compares numbers of one with numbers of the other.
+    /// The log that `seq` belongs to. Made at random with the first entry; a log that is lost, or may have lost its end,
+    /// goes on under another, so that nobody compares numbers of one with numbers of the other.
     pub epoch: String,
     /// See [`message_id`].
     pub message_id: String,
@@ -112,6 +161,26 @@ pub struct LogPage {
     /// Nothing between `after` and the first entry was trimmed, and nothing in the range after the last entry is missing.
     /// False too if `after` lies beyond `seq`: then the log lost its end.
     pub complete: bool,
+    /// The epochs that the log had before, the newest first, each with the number of its last entry that survived.
+    ///
+    /// A Redis that crashes may lose the last entries that it acknowledged (which, depends on its persistence). Numbers
+    /// would then be given out a second time, and a client that had seen the lost ones would not notice that it misses the
+    /// new ones. So the first append after every restart or failover begins a new epoch and notes here where it branched
+    /// off: a position up to there is as good as one in the new epoch, one beyond saw what was lost.
+    pub ancestors: Vec<Position>,
+}
+
+impl LogPage {
+    /// True if whoever has seen everything up to `position` has seen exactly the entries of this log up to its number, so
+    /// that reading may go on from there. (They may be trimmed by now: see [`complete`](Self::complete).)
+    pub fn honours(&self, position: &Position) -> bool {
+        if position.seq == 0 {
+            return true;
+        }
+        let branch = self.ancestors.iter().find(|ancestor| ancestor.epoch == position.epoch);
+        let end = if position.epoch == self.epoch { Some(self.seq) } else { branch.map(|branch| branch.seq) };
+        end.is_some_and(|end| position.seq <= end)
+    }
 }
 
 /// A message to publish with an append, with holes for what only the append decides.
@@ -152,11 +221,15 @@ pub trait MessageLog: Send + Sync {
     ///
     /// # Errors
     /// [`Unavailable`](crate::StoreError::Unavailable): it may or may not have been stored; with a client message id it
-    /// is safe to try again.
+    /// is safe to try again. For a change, [`NotFound`](crate::StoreError::NotFound) if there is no such message any more,
+    /// and [`NotTheSender`](crate::StoreError::NotTheSender): nothing was stored.
     async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended>;
 
     /// Reads a page. Of a conversation nobody wrote to it is empty and complete.
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage>;
+
+    /// The ends of many logs, in the order asked, in one round trip.
+    async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>>;
 }
 
 /// `<conversation>:<epoch>:<seq>`: names one entry for ever, and lets the server find it again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How long the time a user was last seen is remembered.
 pub const LAST_SEEN_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The largest page of [`Presence::list`].
+/// The largest page of [`Presence::list`] and of [`Presence::members`].
 pub const MAX_USERS: usize = 1_000;
 
 /// The outcome of [`Presence::connect`].
@@ -62,9 +62,29 @@ pub struct Member {
     pub sockets: u32,
 }
 
+/// A page of the users in a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MembersPage {
+    /// By user id. May be shorter than asked for, and even empty, with more pages to come.
+    pub members: Vec<Member>,
+    /// Where the next page starts; `None` after the last.
+    pub cursor: Option<String>,
+}
+
+/// The outcome of [`Presence::join`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joined {
+    /// The socket is in the room. The first page of who is, this user included unless there are more pages.
+    In(MembersPage),
+    /// The room has the name of another socket that is open somewhere in the cluster. The socket is not in it.
+    NameTaken,
+}
+
 /// A user whose last socket was on a node that died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoneOffline {
+    /// In which realm; empty for the common one. See [`Store::realm`](crate::Store::realm).
+    pub realm: String,
     /// Who.
     pub user_id: String,
     /// When the dead node's lease ended, in milliseconds since 1970.
@@ -81,7 +101,7 @@ pub struct GoneOffline {
 /// [`count`](Self::count) and [`list`](Self::list) after the sweep that follows.
 #[async_trait]
 pub trait Presence: Send + Sync {
-    /// `socket` of `user` is open.
+    /// `socket` of `user` is open. One round trip.
     async fn connect(&self, user: &str, socket: &str) -> Result<Connected>;
 
     /// `socket` of `user` is closed. Its rooms are left with [`leave`](Self::leave), each.
@@ -100,23 +120,32 @@ pub trait Presence: Send + Sync {
     /// [`InvalidCursor`](crate::StoreError::InvalidCursor) for a cursor that this store did not give out.
     async fn list(&self, limit: usize, cursor: Option<&str>) -> Result<PresencePage>;
 
-    /// `socket` of `user` is in `room`. As [`join`](Self::join) without asking who else is there, at a cost that does
-    /// not depend on how many are: for sockets that come back.
+    /// `socket` of `user` is in `room`. As [`join`](Self::join) without asking who else is there or whether the name is
+    /// free: for sockets that come back.
     async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<()>;
 
-    /// `socket` of `user` is in `room`; answers who is, this user included.
-    async fn join(&self, room: &str, user: &str, socket: &str) -> Result<Vec<Member>> {
-        self.enter(room, user, socket).await?;
-        self.members(room).await
-    }
+    /// `socket` of `user` is in `room`, unless one of the names in `guard` is an open socket other than itself; answers up
+    /// to [`MAX_USERS`] of those who are. One round trip.
+    ///
+    /// `guard` has the names under which this store would know a socket that is called like the room, one for each
+    /// namespace; none if sockets are never called like that.
+    async fn join(&self, room: &str, user: &str, socket: &str, guard: &[String]) -> Result<Joined>;
 
-    /// `socket` is no longer in `room`. Harmless if it never was.
-    async fn leave(&self, room: &str, socket: &str) -> Result<()>;
+    /// True if one of `names` is an open socket on any node. After the crash of a node its sockets stay taken until the sweep.
+    async fn any_socket(&self, names: &[String]) -> Result<bool>;
 
-    /// Who is in `room`, by user id.
-    async fn members(&self, room: &str) -> Result<Vec<Member>>;
+    /// `socket` of `user` is no longer in `room`. Harmless if it never was. One that fails is made up for with the next
+    /// heartbeat that succeeds.
+    async fn leave(&self, room: &str, user: &str, socket: &str) -> Result<()>;
 
-    /// Removes what dead nodes left behind, and answers the users who went offline by that. Called every few seconds on
+    /// A page of at most `limit` (1 to [`MAX_USERS`]) users in `room`, from `cursor` on. Whoever stays while all pages are
+    /// read is on exactly one of them.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`](crate::StoreError::InvalidCursor) for a cursor that this store did not give out.
+    async fn members(&self, room: &str, limit: usize, cursor: Option<&str>) -> Result<MembersPage>;
+
+    /// Removes what dead nodes left behind, in all realms, and answers the users who went offline by that. Called every few seconds on
     /// every node; one of them, elected in the store, does the work, the others answer an empty list.
     ///
     /// Each such user is returned once in the cluster. The work of one call is bounded; the next call goes on.

@@ -1,0 +1,55 @@
+//! Which conversations a user takes part in, with what is new in each.
+
+use crate::{Entry, Result};
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// Conversations in a user's list; beyond, those the user was last active in longest ago are dropped from it.
+pub const MAX_CONVERSATIONS: usize = 1_000;
+
+/// The largest page of [`Conversations::list`].
+pub const MAX_LISTED: usize = 100;
+
+/// A list that nothing was added to for that long is forgotten.
+pub const LIST_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// A conversation in a user's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which one.
+    pub conversation: String,
+    /// The newest message, as it stands now; `None` if there was none or it was trimmed.
+    pub last_message: Option<Entry>,
+    /// Messages that the user has neither read nor written, since they first took part. Changes of messages don't count.
+    pub unread: u64,
+    /// The newest number of its log; 0 while nothing was written.
+    pub seq: u64,
+    /// Time of the newest entry, in milliseconds since 1970; 0 while nothing was written.
+    pub active_ms: i64,
+}
+
+/// A page of a user's conversations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConversationPage {
+    /// By last activity, the newest first.
+    pub conversations: Vec<Listed>,
+    /// Where the next page starts; `None` after the last.
+    pub cursor: Option<String>,
+}
+
+/// Lists of conversations. What is new in them is derived from the logs when a list is read, so that sending costs the
+/// same however many users take part.
+#[async_trait]
+pub trait Conversations: Send + Sync {
+    /// `user` takes part in `conversation`: it is in their list from now on, and what was written before counts as read.
+    /// Idempotent: the first time decides. For who joins; who sends takes part by
+    /// [`NewEntry::participants`](crate::NewEntry::participants).
+    async fn take_part(&self, conversation: &str, user: &str) -> Result<()>;
+
+    /// A page of at most `limit` (1 to [`MAX_LISTED`]) of the user's conversations, from `cursor` on. One that becomes
+    /// active between two pages moves to the front and may be on neither of them or on both.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`](crate::StoreError::InvalidCursor) for a cursor that this store did not give out.
+    async fn list(&self, user: &str, limit: usize, cursor: Option<&str>) -> Result<ConversationPage>;
+}
