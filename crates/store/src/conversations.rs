@@ -1,7 +1,8 @@
 //! Which conversations a user takes part in, with what is new in each.
 
-use crate::{Entry, Result};
+use crate::{Entry, Result, StoreError};
 use async_trait::async_trait;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Conversations in a user's list; beyond, those the user was last active in longest ago are dropped from it.
@@ -52,4 +53,23 @@ pub trait Conversations: Send + Sync {
     /// # Errors
     /// [`InvalidCursor`](crate::StoreError::InvalidCursor) for a cursor that this store did not give out.
     async fn list(&self, user: &str, limit: usize, cursor: Option<&str>) -> Result<ConversationPage>;
+}
+
+/// A conversation's place in a list: last activity, then name; greater comes first.
+pub(crate) type Place = (i64, String);
+
+/// Where the page that begins at `cursor` lies in `places`, which are sorted, the greatest first; and the cursor of the
+/// page behind it.
+pub(crate) fn page(places: &[Place], limit: usize, cursor: Option<&str>) -> Result<(Range<usize>, Option<String>)> {
+    let start = match cursor {
+        None => 0,
+        Some(cursor) => {
+            let (active, name) = cursor.split_once(':').ok_or(StoreError::InvalidCursor)?;
+            let active: i64 = active.parse().map_err(|_| StoreError::InvalidCursor)?;
+            places.partition_point(|place| (place.0, place.1.as_str()) >= (active, name))
+        }
+    };
+    let end = places.len().min(start + limit.clamp(1, MAX_LISTED));
+    let last = places.get(start..end).and_then(<[Place]>::last).filter(|_| end < places.len());
+    Ok((start..end, last.map(|(active, name)| format!("{active}:{name}"))))
 }

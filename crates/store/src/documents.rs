@@ -1,6 +1,6 @@
 //! Texts that several users edit.
 
-use crate::{Publication, Result};
+use crate::{Publication, Result, StoreError};
 use async_trait::async_trait;
 use std::time::Duration;
 
@@ -51,4 +51,12 @@ pub trait Documents: Send + Sync {
         base: Option<u64>,
         publications: &[Publication],
     ) -> Result<Written>;
+}
+
+/// Whether content may be stored at all.
+pub(crate) fn check(content: &str) -> Result<()> {
+    if content.len() > MAX_DOCUMENT_BYTES {
+        return Err(StoreError::TooLarge { what: "the document", limit: MAX_DOCUMENT_BYTES });
+    }
+    Ok(())
 }

@@ -1,13 +1,13 @@
 //! What waits for a user who has no device connected.
 
-use crate::Result;
+use crate::{Result, StoreError};
 use async_trait::async_trait;
 use std::time::Duration;
 
 /// Items of one user; beyond, the oldest are dropped and [`Pushed::dropped`] says so.
 pub const MAX_INBOX: usize = 1_000;
 
-/// Bytes of one item's body.
+/// Bytes of one item: its id and body.
 pub const MAX_ITEM_BYTES: usize = 64 * 1024;
 
 /// How long an inbox is kept that nothing was added to.
@@ -65,4 +65,12 @@ pub trait Inbox: Send + Sync {
 
     /// These items have reached a device: removes them. How many there were.
     async fn acknowledge(&self, user: &str, ids: &[String]) -> Result<u64>;
+}
+
+/// Whether an item may be kept at all.
+pub(crate) fn check(item: &InboxItem) -> Result<()> {
+    if item.body.len() + item.id.len() > MAX_ITEM_BYTES {
+        return Err(StoreError::TooLarge { what: "the inbox item", limit: MAX_ITEM_BYTES });
+    }
+    Ok(())
 }

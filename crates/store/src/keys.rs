@@ -15,6 +15,34 @@
 //! What bounds each: there is one secret; logs and their heads, duplicates, the sweeper and last-seen times expire; everything else belongs
 //! to sockets of a node whose lease is listed, and goes when they close or when the sweep finds the lease lapsed.
 
+use std::sync::Arc;
+
+/// Part of the store that is kept apart from all others. See [`Store::realm`](crate::Store::realm).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Realm(Arc<str>);
+
+impl Realm {
+    /// The realm that everybody is in who is in none of their own.
+    pub fn common() -> Self {
+        Self::named("")
+    }
+
+    /// The realm of that name; `""` is the common one.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// A name of this realm, as one that no other realm has: a [`pair`].
+    pub fn scoped(&self, name: &str) -> String {
+        pair(&self.0, name)
+    }
+}
+
 /// How many buckets users are spread over. All nodes must agree: changing it orphans the presence in Redis.
 pub const BUCKETS: u16 = 16;
 

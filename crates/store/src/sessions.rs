@@ -28,7 +28,7 @@ pub trait Sessions: Send + Sync {
     /// A new private id, which nobody can guess, for [`begin`](Self::begin).
     fn new_id(&self) -> String;
 
-    /// Remembers a session. One that is there already is replaced.
+    /// Remembers a session. One that this node has already is replaced. A socket that was taken over keeps its id.
     async fn begin(&self, id: &str, session: &Session) -> Result<()>;
 
     /// The socket of session `id` is in `room` and has seen it up to `seen`; also to note a newer position. Without such
@@ -47,4 +47,9 @@ pub trait Sessions: Send + Sync {
 
     /// Takes a session out, so that one of several who ask gets it. `None` if there is none or its window has passed.
     async fn take(&self, id: &str) -> Result<Option<Session>>;
+}
+
+/// 128 random bits.
+pub(crate) fn new_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }

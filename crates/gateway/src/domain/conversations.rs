@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trunkline_hub::{RoomName, Socket, Targets};
 use trunkline_protocol::{Code, Failure, limits, native};
-use trunkline_store::{Member, ReadRange};
+use trunkline_store::{Joined, Member, ReadRange};
 
 use super::{Caller, Domain, Effect, Session, effect, messages, session::store_id, store_failure, user_room};
 use crate::time::now_ms;
@@ -37,13 +37,19 @@ impl Domain {
     async fn join_in_store(&self, socket: &Socket, user: &str, ask: &native::Join) -> Result<native::Joined, Failure> {
         let conversation = ask.conversation_id.as_str();
         let (id, after) = (store_id(socket), ask.after.as_ref().map(|after| after.seq));
-        let (members, page) = tokio::try_join!(
-            self.store.presence.join(conversation, user, &id),
+        let (joined, page, ()) = tokio::try_join!(
+            self.store.presence.join(conversation, user, &id, &[]),
             self.store.log.read(conversation, range(after, None, ask.limit)),
+            self.store.conversations.take_part(conversation, user),
         )
         .map_err(|error| store_failure(&error))?;
+        let Joined::In(members) = joined else {
+            return Err(Failure::forbidden("this name is another connection's"));
+        };
         // A position in another log says nothing about this one; before the first message there was no log.
-        let same_log = ask.after.as_ref().is_none_or(|after| after.epoch == page.epoch || after.seq == 0);
+        let same_log = ask.after.as_ref().is_none_or(|after| {
+            page.honours(&trunkline_store::Position { epoch: after.epoch.clone(), seq: after.seq })
+        });
         let page = if same_log {
             page
         } else {
@@ -56,7 +62,7 @@ impl Domain {
             epoch: page.epoch,
             seq: page.seq,
             complete: page.complete,
-            members: members.into_iter().map(member).collect(),
+            members: members.members.into_iter().map(member).collect(),
         })
     }
 
@@ -74,7 +80,7 @@ impl Domain {
         if socket.leave(conversation) {
             self.announce_member(socket, caller.id(), conversation, false);
             // Members are told by the event already; the list in the store may follow when the store is back.
-            if let Err(error) = self.store.presence.leave(conversation, &store_id(socket)).await {
+            if let Err(error) = self.store.presence.leave(conversation, caller.id(), &store_id(socket)).await {
                 let _ = store_failure(&error);
             }
         }
@@ -87,7 +93,7 @@ impl Domain {
         let Ok(caller) = Caller::of(socket) else { return };
         for room in conversations(socket, caller.id()) {
             self.announce_member(socket, caller.id(), &room, false);
-            let _ = self.store.presence.leave(&room, &store_id(socket)).await;
+            let _ = self.store.presence.leave(&room, caller.id(), &store_id(socket)).await;
         }
     }
 
@@ -114,7 +120,8 @@ impl Domain {
     /// `forbidden`, `invalid`, or `unavailable`.
     pub async fn members(&self, caller: Caller<'_>, conversation: &str) -> Result<native::Members, Failure> {
         caller.may_enter(conversation)?;
-        let members = self.store.presence.members(conversation).await.map_err(|error| store_failure(&error))?;
+        let members = self.store.presence.members(conversation, trunkline_store::MAX_USERS, None).await;
+        let members = members.map_err(|error| store_failure(&error))?.members;
         Ok(native::Members { members: members.into_iter().map(member).collect() })
     }
 

@@ -10,7 +10,7 @@ use trunkline_protocol::{
     Code, Failure, ids, limits,
     native::{Content, Message, Sent, Stored},
 };
-use trunkline_store::{self as store, Entry, NewEntry, Publication};
+use trunkline_store::{self as store, Entry, Kind, NewEntry, Publication};
 
 use super::{Caller, Domain, store_failure, user_room};
 use crate::time::{iso, now_ms};
@@ -89,7 +89,9 @@ impl Domain {
         };
         let entry = NewEntry {
             conversation: conversation.to_owned(),
+            kind: Kind::Message,
             sender: caller.id().to_owned(),
+            participants: std::iter::once(caller.id().to_owned()).chain(body.recipient_user_id.clone()).collect(),
             client_message_id,
             timestamp_ms,
             body: serde_json::to_string(&body).map_err(|_| Failure::new(Code::Internal, "internal error"))?,

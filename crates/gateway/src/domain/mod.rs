@@ -140,14 +140,19 @@ fn user_room(user: &str) -> RoomName {
 
 /// A command failed because of the store. Details are for the log, not for the client.
 fn store_failure(error: &StoreError) -> Failure {
-    if matches!(error, StoreError::InvalidCursor) {
-        Failure::invalid("cursor is none that this server gave out")
-    } else if error.retryable() {
-        tracing::warn!(error = %Chain(error), "the store is unavailable");
-        Failure::new(Code::Unavailable, "the message store is unavailable, try again")
-    } else {
-        tracing::error!(error = %Chain(error), "the store failed");
-        Failure::new(Code::Internal, "internal error")
+    match error {
+        StoreError::InvalidCursor => Failure::invalid("cursor is none that this server gave out"),
+        StoreError::NotFound => Failure::new(Code::NotFound, "there is no such message, not any more or never"),
+        StoreError::NotTheSender => Failure::forbidden("only the sender of a message may change it"),
+        StoreError::TooLarge { .. } => Failure::new(Code::TooLarge, error.to_string()),
+        StoreError::Unavailable { .. } => {
+            tracing::warn!(error = %Chain(error), "the store is unavailable");
+            Failure::new(Code::Unavailable, "the message store is unavailable, try again")
+        }
+        StoreError::Refused { .. } | StoreError::Corrupt { .. } => {
+            tracing::error!(error = %Chain(error), "the store failed");
+            Failure::new(Code::Internal, "internal error")
+        }
     }
 }
 

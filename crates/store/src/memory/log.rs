@@ -1,29 +1,30 @@
 //! The log of each conversation, in memory.
 
-use super::now_ms;
-use crate::log::new_epoch;
-use crate::{
-    Appended, DUPLICATE_WINDOW, Entry, Fill, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, Publish,
-    ReadRange, Result, StoreError, message_id,
-};
+use super::conversation::Conversation;
+use super::lists::Lists;
+use super::{now_ms, payload};
+use crate::keys::Realm;
+use crate::{Appended, LogLimits, LogPage, MessageLog, NewEntry, Position, Publication, Publish, ReadRange, Result};
 use ahash::AHashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
-use std::time::Instant;
-
-/// Entries that one append removes at most for being too many or too old.
-const TRIM_PER_APPEND: usize = 64;
 
 /// Appends between two looks for conversations that nobody wrote to for long.
 const APPENDS_PER_TIDYING: u64 = 10_000;
 
+/// The conversations of one realm, with receipts and lists.
 pub(crate) struct MemoryLog {
+    pub(super) table: Arc<Table>,
+    pub(super) realm: Realm,
+}
+
+/// The conversations of all realms.
+pub(crate) struct Table {
     publish: Publish,
     limits: LogLimits,
     conversations: Mutex<Conversations>,
+    pub(super) lists: Mutex<Lists>,
 }
 
 #[derive(Default)]
@@ -32,21 +33,32 @@ struct Conversations {
     appends: u64,
 }
 
-/// A log. Its lock is held while it publishes, which gives publications the order of the numbers.
-struct Conversation {
-    epoch: String,
-    seq: u64,
-    /// Numbered without gaps; the last has number `seq`, unless all were trimmed.
-    entries: VecDeque<Entry>,
-    sent: Sent,
-    written_ms: i64,
-    /// Out of the table: whoever waited for the lock must look again.
-    dropped: bool,
+impl MemoryLog {
+    pub(crate) fn new(table: Arc<Table>, realm: Realm) -> Self {
+        Self { table, realm }
+    }
 }
 
-impl MemoryLog {
+impl Table {
     pub(crate) fn new(publish: Publish, limits: LogLimits) -> Self {
-        Self { publish, limits, conversations: Mutex::default() }
+        Self { publish, limits, conversations: Mutex::default(), lists: Mutex::default() }
+    }
+
+    /// What `look` sees in a conversation; `None` if there is none of that name.
+    pub(super) fn look<T>(&self, id: &str, look: impl FnOnce(&mut Conversation) -> T) -> Option<T> {
+        let found = self.conversations.lock().by_id.get(id).cloned();
+        found.map(|conversation| look(&mut conversation.lock()))
+    }
+
+    /// Lets `change` work on a conversation, made if need be.
+    pub(super) fn change<T>(&self, id: &str, change: impl FnOnce(&mut Conversation) -> T) -> T {
+        loop {
+            let conversation = self.conversation(id);
+            let mut conversation = conversation.lock();
+            if !conversation.dropped {
+                return change(&mut conversation);
+            }
+        }
     }
 
     /// The conversation, made if need be. Forgets abandoned ones now and then.
@@ -55,6 +67,7 @@ impl MemoryLog {
         conversations.appends += 1;
         if conversations.appends.is_multiple_of(APPENDS_PER_TIDYING) {
             conversations.drop_abandoned(now_ms().saturating_sub(2 * self.limits.max_age_ms()));
+            self.lists.lock().drop_abandoned();
         }
         if let Some(conversation) = conversations.by_id.get(id) {
             return Arc::clone(conversation);
@@ -64,60 +77,52 @@ impl MemoryLog {
         conversation
     }
 
-    fn append_to(&self, log: &mut Conversation, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
-        let sent = entry.client_message_id.clone().map(|id| (entry.sender.clone(), id));
-        if let Some(first) = sent.as_ref().and_then(|key| log.sent.find(key)) {
-            return Ok(Appended { duplicate: true, ..first });
+    fn append(&self, log: &mut Conversation, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
+        if let Some(first) = log.duplicate_of(&entry) {
+            return Ok(first);
         }
-        let seq = log.seq + 1;
-        let message_id = message_id(&entry.conversation, &log.epoch, seq);
-        let appended = Appended {
-            seq,
-            epoch: log.epoch.clone(),
-            message_id: message_id.clone(),
-            timestamp_ms: entry.timestamp_ms,
-            duplicate: false,
-        };
-        let payloads = publications.iter().map(|publication| payload(publication, &appended));
+        let place = log.place(&entry)?;
+        let payloads =
+            publications.iter().map(|publication| payload(publication, place.seq, &place.epoch, &place.message_id));
         let payloads: Vec<Vec<u8>> = payloads.collect::<Result<_>>()?;
-
-        let NewEntry { sender, client_message_id, timestamp_ms, body, .. } = entry;
-        log.entries.push_back(Entry { seq, message_id, sender, timestamp_ms, client_message_id, body });
-        log.seq = seq;
-        log.written_ms = now_ms();
-        if let Some(key) = sent {
-            log.sent.remember(key, appended.clone());
-        }
-        log.trim(&self.limits);
+        log.append(entry, &place, &self.limits);
         for (publication, payload) in publications.iter().zip(payloads) {
             (self.publish)(&publication.channel, &payload);
         }
-        Ok(appended)
+        Ok(place)
     }
 }
 
 #[async_trait]
 impl MessageLog for MemoryLog {
     async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
-        loop {
-            let conversation = self.conversation(&entry.conversation);
-            let mut log = conversation.lock();
-            if !log.dropped {
-                return self.append_to(&mut log, entry, publications);
-            }
+        let (conversation, participants) = (entry.conversation.clone(), entry.participants.clone());
+        let scoped = self.realm.scoped(&conversation);
+        let appended = self.table.change(&scoped, |log| self.table.append(log, entry, publications))?;
+        let mut lists = self.table.lists.lock();
+        for user in participants {
+            lists.note(self.realm.scoped(&user), &conversation);
         }
+        Ok(appended)
     }
 
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage> {
-        let found = self.conversations.lock().by_id.get(conversation).cloned();
-        let log = found.as_ref().map(|log| log.lock()).filter(|log| log.seq > 0);
-        let Some(log) = log else {
-            let complete = range.is_complete(0, None);
-            return Ok(LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete });
-        };
-        let entries = log.page(range);
-        let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.seq, last.seq));
-        Ok(LogPage { complete: range.is_complete(log.seq, ends), entries, epoch: log.epoch.clone(), seq: log.seq })
+        let page = self.table.look(&self.realm.scoped(conversation), |log| {
+            let entries = log.page(range);
+            let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.seq, last.seq));
+            let complete = range.is_complete(log.seq, ends);
+            let Position { epoch, seq } = log.end();
+            // What is in memory is lost as a whole or not at all.
+            LogPage { entries, epoch, seq, complete, ancestors: Vec::new() }
+        });
+        let complete = range.is_complete(0, None);
+        let nothing = LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete, ancestors: Vec::new() };
+        Ok(page.unwrap_or(nothing))
+    }
+
+    async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>> {
+        let end = |id: &String| self.table.look(&self.realm.scoped(id), |log| log.end()).unwrap_or_default();
+        Ok(conversations.iter().map(end).collect())
     }
 }
 
@@ -130,85 +135,6 @@ impl Conversations {
             !log.dropped
         });
     }
-}
-
-impl Conversation {
-    fn new(now: i64) -> Self {
-        Self {
-            epoch: new_epoch(),
-            seq: 0,
-            entries: VecDeque::new(),
-            sent: Sent::default(),
-            written_ms: now,
-            dropped: false,
-        }
-    }
-
-    fn trim(&mut self, limits: &LogLimits) {
-        let most = usize::try_from(limits.max_entries()).unwrap_or(usize::MAX);
-        let oldest = now_ms().saturating_sub(limits.max_age_ms());
-        for _ in 0..TRIM_PER_APPEND {
-            let too_old = self.entries.front().is_some_and(|entry| entry.timestamp_ms <= oldest);
-            if !too_old && self.entries.len() <= most {
-                break;
-            }
-            self.entries.pop_front();
-        }
-    }
-
-    fn page(&self, range: ReadRange) -> Vec<Entry> {
-        let start = range.after.map_or(0, |after| self.entries.partition_point(|entry| entry.seq <= after));
-        let end =
-            range.before.map_or(self.entries.len(), |before| self.entries.partition_point(|entry| entry.seq < before));
-        let all = end.saturating_sub(start);
-        let skipped = if range.after.is_some() { 0 } else { all.saturating_sub(range.limit()) };
-        self.entries.iter().skip(start + skipped).take(all.min(range.limit())).cloned().collect()
-    }
-}
-
-/// Sender and client message id.
-type SentKey = (String, String);
-
-/// What was appended under which client message id, for [`DUPLICATE_WINDOW`].
-#[derive(Default)]
-struct Sent {
-    first: AHashMap<SentKey, Appended>,
-    /// Each key of `first` once, the oldest first.
-    order: VecDeque<(Instant, SentKey)>,
-}
-
-impl Sent {
-    fn find(&mut self, key: &SentKey) -> Option<Appended> {
-        while self.order.front().is_some_and(|(sent, _)| sent.elapsed() > DUPLICATE_WINDOW) {
-            if let Some((_, old)) = self.order.pop_front() {
-                self.first.remove(&old);
-            }
-        }
-        self.first.get(key).cloned()
-    }
-
-    fn remember(&mut self, key: SentKey, appended: Appended) {
-        self.order.push_back((Instant::now(), key.clone()));
-        self.first.insert(key, appended);
-    }
-}
-
-/// The bytes of a publication, its holes filled as `append.lua` fills them.
-fn payload(publication: &Publication, appended: &Appended) -> Result<Vec<u8>> {
-    let mut payload = Vec::new();
-    for part in &publication.parts {
-        match part {
-            Part::Literal(bytes) => {
-                payload.extend_from_slice(bytes);
-                Ok(())
-            }
-            Part::Fill(Fill::Seq) => rmp::encode::write_uint(&mut payload, appended.seq).map(drop),
-            Part::Fill(Fill::Epoch) => rmp::encode::write_str(&mut payload, &appended.epoch),
-            Part::Fill(Fill::MessageId) => rmp::encode::write_str(&mut payload, &appended.message_id),
-        }
-        .map_err(|e| StoreError::unavailable(io::Error::from(e)))?;
-    }
-    Ok(payload)
 }
 
 #[cfg(test)]

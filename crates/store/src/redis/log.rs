@@ -4,8 +4,8 @@ use super::Link;
 use super::scripts::{APPEND, READ};
 use crate::log::new_epoch;
 use crate::{
-    Appended, DUPLICATE_WINDOW, Entry, Fill, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange,
-    Result, StoreError, keys, message_id,
+    Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MessageLog, NewEntry, Part, Position,
+    Publication, ReadRange, Result, Standing, StoreError, keys, message_id,
 };
 use async_trait::async_trait;
 use redis::ScriptInvocation;
@@ -29,6 +29,9 @@ impl RedisLog {
 #[async_trait]
 impl MessageLog for RedisLog {
     async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
+        if entry.kind != Kind::Message {
+            return Err(StoreError::unavailable("not in Redis yet"));
+        }
         let conversation = entry.conversation.as_str();
         let mut script = APPEND.key(keys::log(conversation));
         script.key(keys::log_head(conversation));
@@ -53,7 +56,8 @@ impl MessageLog for RedisLog {
         let found: Option<(String, u64, Vec<StreamEntry>)> = self.link.script(&script).await?;
         let Some((epoch, seq, found)) = found else {
             let complete = range.is_complete(0, None);
-            return Ok(LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete });
+            let ancestors = Vec::new();
+            return Ok(LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete, ancestors });
         };
 
         let entries = found.into_iter().map(|entry| parse_entry(conversation, &epoch, entry));
@@ -61,7 +65,17 @@ impl MessageLog for RedisLog {
         entries.sort_by_key(|entry| entry.seq);
         entries.truncate(range.limit());
         let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.seq, last.seq));
-        Ok(LogPage { complete: range.is_complete(seq, ends), entries, epoch, seq })
+        Ok(LogPage { complete: range.is_complete(seq, ends), entries, epoch, seq, ancestors: Vec::new() })
+    }
+
+    async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>> {
+        let end = async |id: &String| {
+            let mut command = redis::cmd("HMGET");
+            let found: (Option<String>, Option<u64>) =
+                self.link.command(command.arg(keys::log_head(id)).arg("epoch").arg("seq")).await?;
+            Ok(Position { epoch: found.0.unwrap_or_default(), seq: found.1.unwrap_or(0) })
+        };
+        futures_util::future::try_join_all(conversations.iter().map(end)).await
     }
 }
 
@@ -98,7 +112,10 @@ fn parse_entry(conversation: &str, epoch: &str, (id, mut fields): StreamEntry) -
     let timestamp_ms = fields.remove("t").and_then(|t| t.parse().ok()).ok_or_else(corrupt)?;
     Ok(Entry {
         seq,
+        epoch: epoch.to_owned(),
         message_id: message_id(conversation, epoch, seq),
+        kind: Kind::Message,
+        standing: Standing::AsWritten,
         sender: fields.remove("s").ok_or_else(corrupt)?,
         timestamp_ms,
         client_message_id: fields.remove("c"),

@@ -5,8 +5,8 @@ use super::scripts::{CONNECT, DISCONNECT, GET};
 use super::{Link, rooms, sweep};
 use crate::keys::{self, BUCKETS};
 use crate::{
-    Connected, Disconnected, GoneOffline, LAST_SEEN_KEPT, MAX_USERS, Member, Presence, PresencePage, Result,
-    StoreError, UserPresence,
+    Connected, Disconnected, GoneOffline, Joined, LAST_SEEN_KEPT, MAX_USERS, MembersPage, Presence, PresencePage,
+    Result, StoreError, UserPresence,
 };
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -117,12 +117,21 @@ impl Presence for RedisPresence {
         rooms::enter(self, room, user, socket).await
     }
 
-    async fn leave(&self, room: &str, socket: &str) -> Result<()> {
+    async fn join(&self, room: &str, user: &str, socket: &str, _: &[String]) -> Result<Joined> {
+        rooms::enter(self, room, user, socket).await?;
+        Ok(Joined::In(self.members(room, MAX_USERS, None).await?))
+    }
+
+    async fn any_socket(&self, _: &[String]) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn leave(&self, room: &str, _: &str, socket: &str) -> Result<()> {
         rooms::leave(self, room, socket).await
     }
 
-    async fn members(&self, room: &str) -> Result<Vec<Member>> {
-        rooms::members(self, room).await
+    async fn members(&self, room: &str, _: usize, _: Option<&str>) -> Result<MembersPage> {
+        Ok(MembersPage { members: rooms::members(self, room).await?, cursor: None })
     }
 
     async fn sweep(&self) -> Result<Vec<GoneOffline>> {

@@ -64,6 +64,7 @@ async fn sweep_bucket(presence: &RedisPresence, bucket: u16, gone: &mut Vec<Gone
         while let (Some(user), Some(last_seen)) = (answer.next(), answer.next()) {
             let unexpected = |e: redis::ParsingError| StoreError::corrupt(format!("answer of a sweep: {e}"));
             gone.push(GoneOffline {
+                realm: String::new(),
                 user_id: redis::from_redis_value(user).map_err(unexpected)?,
                 last_seen_ms: redis::from_redis_value(last_seen).map_err(unexpected)?,
             });

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_store::{
-    Appended, Entry, Fill, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange, parse_message_id,
+    Appended, Entry, Fill, Kind, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange, Standing,
+    parse_message_id,
 };
 
 fn now_ms() -> i64 {
@@ -16,7 +17,9 @@ fn now_ms() -> i64 {
 fn entry(body: &str) -> NewEntry {
     NewEntry {
         conversation: "general".into(),
+        kind: Kind::Message,
         sender: "alice".into(),
+        participants: vec![],
         client_message_id: None,
         timestamp_ms: now_ms(),
         body: body.into(),
@@ -149,6 +152,9 @@ pub(crate) async fn entries_come_back_as_they_were_written(bench: Bench) {
     for ((entry, written), seq) in page.entries.into_iter().zip(written).zip(1..) {
         let expected = Entry {
             seq,
+            epoch: page.epoch.clone(),
+            kind: Kind::Message,
+            standing: Standing::AsWritten,
             message_id: trunkline_store::message_id("general", &page.epoch, seq),
             sender: written.sender,
             timestamp_ms: written.timestamp_ms,
@@ -220,7 +226,7 @@ pub(crate) async fn a_log_drops_entries_that_are_too_old(bench: Bench) {
 
 pub(crate) async fn a_conversation_nobody_wrote_to_is_empty_and_complete(bench: Bench) {
     let page = read(&*bench.store.log, None, None, 50).await;
-    assert_eq!(page, LogPage { entries: vec![], epoch: String::new(), seq: 0, complete: true });
+    assert_eq!(page, LogPage { entries: vec![], epoch: String::new(), seq: 0, complete: true, ancestors: vec![] });
     assert!(read(&*bench.store.log, Some(0), None, 50).await.complete);
 }
 

@@ -3,7 +3,19 @@
 use crate::bench::Bench;
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
-use trunkline_store::{Connected, Member, StoreError, UserPresence};
+use trunkline_store::{Connected, Joined, MAX_USERS, Member, MembersPage, Presence, StoreError, UserPresence};
+
+/// Who is in a room right after joining it.
+async fn join(presence: &dyn Presence, room: &str, user: &str, socket: &str) -> Vec<Member> {
+    match presence.join(room, user, socket, &[]).await.unwrap() {
+        Joined::In(MembersPage { members, cursor: None }) => members,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn members(presence: &dyn Presence, room: &str) -> Vec<Member> {
+    presence.members(room, MAX_USERS, None).await.unwrap().members
+}
 
 fn strings(of: &[&str]) -> Vec<String> {
     of.iter().map(ToString::to_string).collect()
@@ -14,7 +26,7 @@ fn member(user_id: &str, sockets: u32) -> Member {
 }
 
 pub(crate) async fn only_the_first_socket_of_a_user_comes_online(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     let connected = |first, online_users| Connected { first, online_users };
     assert_eq!(presence.connect("alice", "s1").await.unwrap(), connected(true, 1));
     assert_eq!(presence.connect("alice", "s2").await.unwrap(), connected(false, 1));
@@ -23,7 +35,7 @@ pub(crate) async fn only_the_first_socket_of_a_user_comes_online(bench: Bench) {
 }
 
 pub(crate) async fn only_the_last_socket_of_a_user_goes_offline(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     presence.connect("alice", "s1").await.unwrap();
     presence.connect("alice", "s2").await.unwrap();
     assert!(!presence.disconnect("alice", "s1").await.unwrap().last);
@@ -40,7 +52,7 @@ pub(crate) async fn only_the_last_socket_of_a_user_goes_offline(bench: Bench) {
 }
 
 pub(crate) async fn reporting_a_socket_again_changes_nothing(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     assert!(presence.connect("alice", "s1").await.unwrap().first);
     assert!(!presence.connect("alice", "s1").await.unwrap().first);
     assert_eq!(presence.get(&strings(&["alice"])).await.unwrap()[0].sockets, 1);
@@ -54,7 +66,7 @@ pub(crate) async fn reporting_a_socket_again_changes_nothing(bench: Bench) {
 }
 
 pub(crate) async fn racing_sockets_of_one_user_come_and_go_once(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     let sockets: Vec<String> = (0..50).map(|n| format!("s{n}")).collect();
     let connected = join_all(sockets.iter().map(|socket| presence.connect("alice", socket))).await;
     assert_eq!(connected.into_iter().filter(|c| c.as_ref().unwrap().first).count(), 1);
@@ -65,7 +77,7 @@ pub(crate) async fn racing_sockets_of_one_user_come_and_go_once(bench: Bench) {
 }
 
 pub(crate) async fn presence_answers_in_the_order_of_the_question(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     for n in (0..300).step_by(2) {
         presence.connect(&format!("user-{n}"), &format!("s{n}")).await.unwrap();
     }
@@ -82,7 +94,7 @@ pub(crate) async fn presence_answers_in_the_order_of_the_question(bench: Bench) 
 }
 
 pub(crate) async fn pages_show_each_user_once(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     let users: BTreeSet<String> = (0..57).map(|n| format!("user-{n}")).collect();
     for user in &users {
         presence.connect(user, &format!("socket of {user}")).await.unwrap();
@@ -114,45 +126,45 @@ pub(crate) async fn a_foreign_cursor_is_refused(bench: Bench) {
 }
 
 pub(crate) async fn a_room_has_whoever_joined_and_did_not_leave(bench: Bench) {
-    let presence = &bench.store.presence;
-    assert_eq!(presence.join("room", "bob", "s1").await.unwrap(), [member("bob", 1)]);
+    let presence = &*bench.store.presence;
+    assert_eq!(join(presence, "room", "bob", "s1").await, [member("bob", 1)]);
     presence.enter("room", "alice", "s2").await.unwrap();
     let all = [member("alice", 2), member("bob", 1)];
-    assert_eq!(presence.join("room", "alice", "s3").await.unwrap(), all);
-    assert_eq!(presence.join("room", "alice", "s3").await.unwrap(), all, "joining again changes nothing");
-    assert_eq!(presence.members("other room").await.unwrap(), []);
+    assert_eq!(join(presence, "room", "alice", "s3").await, all);
+    assert_eq!(join(presence, "room", "alice", "s3").await, all, "joining again changes nothing");
+    assert_eq!(members(presence, "other room").await, []);
 
-    presence.leave("room", "s2").await.unwrap();
-    presence.leave("room", "s2").await.unwrap();
-    presence.leave("room", "never-there").await.unwrap();
-    assert_eq!(presence.members("room").await.unwrap(), [member("alice", 1), member("bob", 1)]);
-    presence.leave("room", "s1").await.unwrap();
-    presence.leave("room", "s3").await.unwrap();
-    assert_eq!(presence.members("room").await.unwrap(), []);
+    presence.leave("room", "alice", "s2").await.unwrap();
+    presence.leave("room", "alice", "s2").await.unwrap();
+    presence.leave("room", "alice", "never-there").await.unwrap();
+    assert_eq!(members(presence, "room").await, [member("alice", 1), member("bob", 1)]);
+    presence.leave("room", "bob", "s1").await.unwrap();
+    presence.leave("room", "alice", "s3").await.unwrap();
+    assert_eq!(members(presence, "room").await, []);
 }
 
 pub(crate) async fn ids_of_any_text_are_kept_apart(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     let ids = strings(&["", "a", "A", "a}", "{a}", "{", "a:b", "a b", "a%7Db", "ä\u{0}\n☎", "*"]);
     for (id, n) in ids.iter().zip(1..) {
         assert!(presence.connect(id, "s").await.unwrap().first, "{id:?}");
         assert_eq!(presence.count().await.unwrap(), n);
-        assert_eq!(presence.join(id, id, id).await.unwrap(), [member(id, 1)]);
+        assert_eq!(join(presence, id, id, id).await, [member(id, 1)]);
     }
     assert!(presence.get(&ids).await.unwrap().iter().all(|user| user.sockets == 1));
     for id in &ids {
-        presence.leave(id, id).await.unwrap();
-        assert_eq!(presence.members(id).await.unwrap(), []);
+        presence.leave(id, id, id).await.unwrap();
+        assert_eq!(members(presence, id).await, []);
         assert!(presence.disconnect(id, "s").await.unwrap().last, "{id:?}");
     }
     assert_eq!(presence.count().await.unwrap(), 0);
 }
 
 pub(crate) async fn a_sweep_among_the_living_finds_nobody(bench: Bench) {
-    let presence = &bench.store.presence;
+    let presence = &*bench.store.presence;
     presence.connect("alice", "s1").await.unwrap();
     presence.enter("room", "alice", "s1").await.unwrap();
     assert_eq!(presence.sweep().await.unwrap(), []);
     assert_eq!(presence.count().await.unwrap(), 1);
-    assert_eq!(presence.members("room").await.unwrap(), [member("alice", 1)]);
+    assert_eq!(members(presence, "room").await, [member("alice", 1)]);
 }

@@ -1,6 +1,6 @@
 //! Several nodes, some of which die.
 
-use crate::{entry, node, within_deadline};
+use crate::{entry, members, node, within_deadline};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -135,8 +135,8 @@ async fn a_dead_node_counts_no_more_once_its_lease_has_ended() {
         beat(&living).await;
         dead.presence.connect("alice", "s1").await.unwrap();
         dead.presence.enter("room", "alice", "s1").await.unwrap();
-        living.presence.join("room", "bob", "s2").await.unwrap();
-        assert_eq!(living.presence.members("room").await.unwrap().len(), 2);
+        living.presence.join("room", "bob", "s2", &[]).await.unwrap();
+        assert_eq!(members(&living, "room").await.len(), 2);
 
         // The lease itself, in real time, while the living node keeps its own.
         eventually(LEASE_AND_SWEEP, "alice being offline", async || {
@@ -147,7 +147,7 @@ async fn a_dead_node_counts_no_more_once_its_lease_has_ended() {
         let bob = Member { user_id: "bob".into(), sockets: 1 };
         eventually(LEASE_AND_SWEEP, "alice being out of the room", async || {
             beat(&living).await;
-            living.presence.members("room").await.unwrap() == [bob.clone()]
+            members(&living, "room").await == [bob.clone()]
         })
         .await;
         assert_eq!(living.presence.list(10, None).await.unwrap().users, [], "listed are those online");
@@ -173,14 +173,15 @@ async fn a_node_that_was_taken_for_dead_is_told_to_report_its_sockets() {
 
         end_lease(&server, "paused").await;
         assert_eq!(living.presence.sweep().await.unwrap().len(), 1);
-        assert_eq!(living.presence.members("room").await.unwrap(), []);
+        assert_eq!(members(&living, "room").await, []);
 
         // Back, it serves a socket before it notices: that must not hide from it what it lost.
         paused.presence.connect("carol", "s2").await.unwrap();
         assert_eq!(beat(&paused).await, Lease::Started);
         assert!(paused.presence.connect("alice", "s1").await.unwrap().first, "announced offline, so online again");
         assert!(!paused.presence.connect("carol", "s2").await.unwrap().first);
-        assert_eq!(paused.presence.join("room", "alice", "s1").await.unwrap().len(), 1);
+        paused.presence.enter("room", "alice", "s1").await.unwrap();
+        assert_eq!(members(&living, "room").await.len(), 1);
         assert_eq!(beat(&paused).await, Lease::Renewed);
         assert_eq!(living.presence.count().await.unwrap(), 2);
         assert_eq!(living.presence.sweep().await.unwrap(), []);
@@ -220,7 +221,7 @@ async fn a_node_that_leaves_with_open_sockets_is_swept_at_once() {
         leaving.nodes.leave(Duration::ZERO).await.unwrap();
         assert_eq!(living.nodes.alive().await.unwrap().len(), 1);
         assert_eq!(living.presence.sweep().await.unwrap().len(), 1);
-        assert_eq!(living.presence.members("room").await.unwrap(), []);
+        assert_eq!(members(&living, "room").await, []);
     })
     .await;
 }

@@ -29,7 +29,7 @@ async fn only_what_expires_is_left_when_everybody_has_gone() {
         store.presence.sweep().await.unwrap();
         for n in 0..50 {
             let (user, socket) = (format!("user-{n}"), format!("s{n}"));
-            store.presence.leave("room", &socket).await.unwrap();
+            store.presence.leave("room", &user, &socket).await.unwrap();
             store.presence.disconnect(&user, &socket).await.unwrap();
         }
         store.nodes.leave(Duration::ZERO).await.unwrap();

@@ -7,7 +7,7 @@ mod outage;
 mod slots;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use trunkline_store::{LogLimits, NewEntry, NodeIdentity, Store};
+use trunkline_store::{Kind, LogLimits, MAX_USERS, Member, NewEntry, NodeIdentity, Store};
 use trunkline_testkit::RedisServer;
 
 /// Longer than a lease, since some tests wait for one to end.
@@ -27,11 +27,17 @@ fn node_with(server: &RedisServer, id: &str, limits: LogLimits) -> Store {
 fn entry(client_message_id: Option<&str>) -> NewEntry {
     NewEntry {
         conversation: "general".into(),
+        kind: Kind::Message,
         sender: "alice".into(),
+        participants: vec![],
         client_message_id: client_message_id.map(str::to_owned),
         timestamp_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap(),
         body: "{}".into(),
     }
+}
+
+async fn members(store: &Store, room: &str) -> Vec<Member> {
+    store.presence.members(room, MAX_USERS, None).await.unwrap().members
 }
 
 /// Runs a test, and fails it when it takes too long.

@@ -1,6 +1,6 @@
 //! Redis Cluster: a server in cluster mode refuses a script that touches keys of two slots, declared or not.
 
-use crate::{entry, node, within_deadline};
+use crate::{entry, members, node, within_deadline};
 use std::time::Duration;
 use trunkline_store::{NodeLoad, ReadRange};
 use trunkline_testkit::{RedisServer, eventually};
@@ -35,16 +35,16 @@ async fn every_operation_keeps_to_one_slot_at_a_time() {
         let users: Vec<String> = (0..100).map(|n| format!("{{user}}-{n}")).collect();
         for user in &users {
             one.presence.connect(user, user).await.unwrap();
-            one.presence.join(&format!("}}{user}"), user, user).await.unwrap();
+            one.presence.join(&format!("}}{user}"), user, user, &[]).await.unwrap();
         }
         assert_eq!(two.presence.count().await.unwrap(), 100);
         assert!(two.presence.get(&users).await.unwrap().iter().all(|user| user.online));
         assert_eq!(two.presence.list(1_000, None).await.unwrap().users.len(), 100);
         assert!(one.presence.disconnect(&users[0], &users[0]).await.unwrap().last);
-        one.presence.leave(&format!("}}{}", users[0]), &users[0]).await.unwrap();
+        one.presence.leave(&format!("}}{}", users[0]), &users[0], &users[0]).await.unwrap();
         one.nodes.leave(Duration::ZERO).await.unwrap();
         assert_eq!(two.presence.sweep().await.unwrap().len(), 99);
-        assert_eq!(two.presence.members(&format!("}}{}", users[1])).await.unwrap(), []);
+        assert_eq!(members(&two, &format!("}}{}", users[1])).await, []);
 
         one.log.append(entry(Some("{m}")), &[]).await.unwrap();
         let page = one.log.read("general", ReadRange { limit: 10, ..ReadRange::default() }).await.unwrap();
