@@ -1,41 +1,58 @@
 //! One client: Engine.IO v4 and Socket.IO v5 over a WebSocket, as far as load needs them, at a cost that leaves the machine
-//! to the servers: one buffer per connection, no masking (the key is zero), and nothing parsed that isn't looked at.
+//! to the servers: a buffer per thread, no masking (the key is zero), and nothing parsed that isn't looked at.
 
-use std::fmt::Write;
+use std::{cell::RefCell, fmt::Write, io};
 
-use anyhow::{Context, bail};
-use bytes::{Buf, BytesMut};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
 
+/// Bytes read in one system call, into a buffer that belongs to the thread.
+const READ_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
 /// The writing half.
 #[derive(Debug)]
-pub(crate) struct Sender(OwnedWriteHalf);
+pub(crate) struct Sender {
+    stream: OwnedWriteHalf,
+    /// What waits for [`flush`](Self::flush).
+    frames: Vec<u8>,
+}
 
 /// The reading half.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     stream: OwnedReadHalf,
-    buffer: BytesMut,
-    /// Bytes at the front of `buffer` that were handed out already.
-    used: usize,
+    /// The beginning of a frame whose end has not come. An idle client holds nothing: ten thousand of them fit beside the servers.
+    rest: Vec<u8>,
 }
 
 /// What the server said.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Incoming<'a> {
     /// An engine ping, which wants a [`Sender::pong`].
     Ping,
+    /// The engine's first packet.
+    Open,
+    /// CONNECT is answered.
+    Connected,
+    /// CONNECT is refused: why.
+    Refused(&'a [u8]),
+    /// The server ended the session.
+    Ended,
     /// `["event", …]`, and whatever else has no number.
-    Event(&'a str),
+    Event(&'a [u8]),
     /// The answer to event number `id`, `[…]`.
-    Ack { id: u64, args: &'a str },
+    Ack { id: u64, args: &'a [u8] },
 }
 
 /// Opens a connection for `user` to `ws://host:port` and waits until the namespace is connected.
@@ -43,120 +60,170 @@ pub(crate) async fn connect(url: &str, user: &str) -> anyhow::Result<(Sender, Re
     let host = url.strip_prefix("ws://").context("a URL begins with ws://")?.trim_end_matches('/');
     let stream = TcpStream::connect(host).await.with_context(|| format!("could not connect to {host}"))?;
     stream.set_nodelay(true)?;
-    let (stream, mut sender) = stream.into_split();
+    let (reading, mut writing) = stream.into_split();
     let request = format!(
         "GET /socket.io/?EIO=4&transport=websocket&userId={user} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    sender.write_all(request.as_bytes()).await?;
-    let (mut sender, mut receiver) = (Sender(sender), Receiver { stream, buffer: BytesMut::new(), used: 0 });
-    receiver.answer().await?;
-    loop {
-        let text = receiver.text().await?;
-        match text.as_bytes() {
-            [b'0', ..] => sender.send("40").await?,
-            [b'4', b'0', ..] => return Ok((sender, receiver)),
-            [b'4', b'4', ..] => bail!("refused: {}", &text[2..]),
-            [b'2'] => sender.pong().await?,
-            _ => {}
+    writing.write_all(request.as_bytes()).await?;
+    let mut sender = Sender { stream: writing, frames: Vec::new() };
+    let mut receiver = Receiver { stream: reading, rest: Vec::new() };
+    receiver.handshake_answer().await?;
+    let mut connected = false;
+    while !connected {
+        let (mut opened, mut refused) = (false, None);
+        receiver
+            .read(|incoming| match incoming {
+                Incoming::Open => opened = true,
+                Incoming::Connected => connected = true,
+                Incoming::Refused(why) => refused = Some(String::from_utf8_lossy(why).into_owned()),
+                _ => {}
+            })
+            .await?;
+        if let Some(why) = refused {
+            bail!("refused: {why}");
+        }
+        if opened {
+            sender.queue("40");
+            sender.flush().await?;
         }
     }
+    Ok((sender, receiver))
 }
 
 impl Sender {
-    /// Sends an event; with a number when it is to be answered.
-    pub(crate) async fn emit(&mut self, name: &str, payload: &Value, id: Option<u64>) -> anyhow::Result<()> {
+    /// Queues an event; with a number when it is to be answered.
+    pub(crate) fn emit(&mut self, name: &str, payload: &Value, id: Option<u64>) -> anyhow::Result<()> {
         let mut text = "42".to_owned();
         if let Some(id) = id {
             write!(text, "{id}")?;
         }
         text.push_str(&serde_json::to_string(&(name, payload))?);
-        self.send(&text).await
+        self.queue(&text);
+        Ok(())
     }
 
-    /// Answers a ping.
-    pub(crate) async fn pong(&mut self) -> anyhow::Result<()> {
-        self.send("3").await
+    /// Queues the answer to a ping.
+    pub(crate) fn pong(&mut self) {
+        self.queue("3");
     }
 
-    async fn send(&mut self, text: &str) -> anyhow::Result<()> {
-        let mut frame = vec![0x81];
+    /// Sends what is queued.
+    pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
+        if !self.frames.is_empty() {
+            self.stream.write_all(&std::mem::take(&mut self.frames)).await?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, text: &str) {
+        self.frames.push(0x81);
         match u16::try_from(text.len()) {
-            Ok(length @ 0..=125) => frame.push(0x80 | length as u8),
+            Ok(length @ 0..=125) => self.frames.push(0x80 | length as u8),
             Ok(length) => {
-                frame.push(0x80 | 126);
-                frame.extend(length.to_be_bytes());
+                self.frames.push(0x80 | 126);
+                self.frames.extend(length.to_be_bytes());
             }
             Err(_) => {
-                frame.push(0x80 | 127);
-                frame.extend((text.len() as u64).to_be_bytes());
+                self.frames.push(0x80 | 127);
+                self.frames.extend((text.len() as u64).to_be_bytes());
             }
         }
-        frame.extend([0; 4]);
-        frame.extend(text.as_bytes());
-        Ok(self.0.write_all(&frame).await?)
+        self.frames.extend([0; 4]);
+        self.frames.extend(text.as_bytes());
     }
 }
 
 impl Receiver {
-    /// The next thing the server says.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Incoming<'_>> {
-        let text = self.text().await?;
-        match text.as_bytes() {
-            b"2" => Ok(Incoming::Ping),
-            [b'4', b'3', ..] => {
-                let begin = text.find('[').context("an ack without arguments")?;
-                Ok(Incoming::Ack { id: text[2..begin].parse()?, args: &text[begin..] })
-            }
-            [b'1', ..] | [b'4', b'1', ..] => bail!("the server ended the session"),
-            _ => Ok(Incoming::Event(text.get(2..).unwrap_or_default())),
-        }
-    }
-
-    /// The answer to the handshake.
-    async fn answer(&mut self) -> anyhow::Result<()> {
-        loop {
-            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = self.buffer.split_to(end + 4);
-                let head = String::from_utf8_lossy(&head);
-                let status = head.lines().next().unwrap_or_default();
-                anyhow::ensure!(status.contains(" 101 "), "the handshake was refused: {status}");
-                return Ok(());
-            }
-            self.fill().await?;
-        }
-    }
-
-    /// The next text frame. Servers don't fragment what is this small.
-    async fn text(&mut self) -> anyhow::Result<&str> {
-        self.buffer.advance(self.used);
-        self.used = 0;
-        loop {
-            if let Some((opcode, begin, end)) = frame(&self.buffer) {
-                match opcode {
-                    1 => {
-                        self.used = end;
-                        return Ok(std::str::from_utf8(&self.buffer[begin..end])?);
-                    }
-                    8 => bail!("the server closed the connection"),
-                    _ => self.buffer.advance(end),
-                }
-            } else {
-                self.fill().await?;
-            }
-        }
-    }
-
-    async fn fill(&mut self) -> anyhow::Result<()> {
-        if self.buffer.is_empty() {
-            // An idle client keeps no buffer: ten thousand of them fit beside the servers.
-            self.buffer = BytesMut::new();
+    /// Waits until the server says something, and hands everything that has come to `take`.
+    pub(crate) async fn read(&mut self, mut take: impl FnMut(Incoming<'_>)) -> anyhow::Result<()> {
+        let mut ended = false;
+        // What came with the answer to the handshake waits already.
+        let mut used = self.frames_of_rest(&mut take, &mut ended)?;
+        while !used {
             self.stream.readable().await?;
+            let Self { stream, rest } = self;
+            used = SCRATCH.with_borrow_mut(|scratch| {
+                let read = match stream.try_read(scratch) {
+                    Ok(read) => read,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                    Err(error) => return Err(error.into()),
+                };
+                ensure!(read > 0, "the server closed the connection");
+                if rest.is_empty() {
+                    let used = frames(&scratch[..read], &mut take, &mut ended)?;
+                    rest.extend_from_slice(&scratch[used..read]);
+                    return Ok(used > 0);
+                }
+                rest.extend_from_slice(&scratch[..read]);
+                let used = frames(rest, &mut take, &mut ended)?;
+                *rest = rest[used..].to_vec();
+                Ok(used > 0)
+            })?;
         }
-        self.buffer.reserve(4096);
-        anyhow::ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the server closed the connection");
+        ensure!(!ended, "the server ended the session");
         Ok(())
     }
+
+    fn frames_of_rest(&mut self, take: &mut impl FnMut(Incoming<'_>), ended: &mut bool) -> anyhow::Result<bool> {
+        if self.rest.is_empty() {
+            return Ok(false);
+        }
+        let used = frames(&self.rest, take, ended)?;
+        self.rest = self.rest[used..].to_vec();
+        Ok(used > 0)
+    }
+
+    /// The answer to the handshake. What comes behind it waits for [`read`](Self::read).
+    async fn handshake_answer(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read_buf(&mut self.rest) {
+                Ok(read) => ensure!(read > 0, "the server closed the connection"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(end) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&self.rest[..end]);
+                let status = head.lines().next().unwrap_or_default();
+                ensure!(status.contains(" 101 "), "the handshake was refused: {status}");
+                self.rest = self.rest[end + 4..].to_vec();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Hands each whole frame of `bytes` to `take`, and says how many bytes they were. Servers don't fragment what is this small.
+fn frames(bytes: &[u8], take: &mut impl FnMut(Incoming<'_>), ended: &mut bool) -> anyhow::Result<usize> {
+    let mut used = 0;
+    while let Some((opcode, begin, end)) = frame(&bytes[used..]) {
+        match opcode {
+            1 => match incoming(&bytes[used + begin..used + end])? {
+                Incoming::Ended => *ended = true,
+                said => take(said),
+            },
+            8 => *ended = true,
+            _ => {}
+        }
+        used += end;
+    }
+    Ok(used)
+}
+
+fn incoming(text: &[u8]) -> anyhow::Result<Incoming<'_>> {
+    Ok(match text {
+        b"2" => Incoming::Ping,
+        [b'0', ..] => Incoming::Open,
+        [b'4', b'0', ..] => Incoming::Connected,
+        [b'4', b'4', why @ ..] => Incoming::Refused(why),
+        [b'4', b'3', ack @ ..] => {
+            let begin = ack.iter().position(|&byte| byte == b'[').context("an ack without arguments")?;
+            Incoming::Ack { id: std::str::from_utf8(&ack[..begin])?.parse()?, args: &ack[begin..] }
+        }
+        [b'1', ..] | [b'4', b'1', ..] => Incoming::Ended,
+        _ => Incoming::Event(text.get(2..).unwrap_or_default()),
+    })
 }
 
 /// Opcode, begin of the payload, end of the frame; `None` when it isn't whole.

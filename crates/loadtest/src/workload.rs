@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// How an ack begins that says yes.
-const SUCCESS: &str = "[{\"success\":true";
+const SUCCESS: &[u8] = b"[{\"success\":true";
 
 /// How the event begins that counts.
-const MESSAGE: &str = "[\"message:new\",";
+const MESSAGE: &[u8] = b"[\"message:new\",";
 
 /// Between the last join and the first message.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -83,7 +83,7 @@ pub(crate) async fn room(clients: Vec<(Sender, Receiver)>, load: &Load) -> anyho
     let expected = (clients.len() - 1) * load.messages;
     let mut joined = Vec::with_capacity(clients.len());
     for (mut to_server, mut from_server) in clients {
-        to_server.emit("conversation:join", &json!(room), Some(0)).await?;
+        to_server.emit("conversation:join", &json!(room), Some(0))?;
         expect_ack(&mut to_server, &mut from_server).await?;
         joined.push((to_server, from_server));
     }
@@ -118,13 +118,21 @@ fn user(number: usize) -> String {
 }
 
 async fn expect_ack(to_server: &mut Sender, from_server: &mut Receiver) -> anyhow::Result<()> {
-    loop {
-        match from_server.next().await? {
-            Incoming::Ping => to_server.pong().await?,
-            Incoming::Ack { args, .. } if args.starts_with(SUCCESS) => return Ok(()),
-            Incoming::Ack { args, .. } => bail!("refused: {args}"),
-            Incoming::Event(_) => {}
-        }
+    let mut answer = None;
+    while answer.is_none() {
+        to_server.flush().await?;
+        from_server
+            .read(|incoming| match incoming {
+                Incoming::Ping => to_server.pong(),
+                Incoming::Ack { args, .. } => answer = Some(String::from_utf8_lossy(args).into_owned()),
+                _ => {}
+            })
+            .await?;
+    }
+    to_server.flush().await?;
+    match answer {
+        Some(args) if !args.as_bytes().starts_with(SUCCESS) => bail!("refused: {args}"),
+        _ => Ok(()),
     }
 }
 
@@ -165,7 +173,10 @@ impl Run {
             open: HashMap::new(),
             begin: self.begin,
             delivered: Arc::clone(&self.delivered),
-            places: HashMap::new(),
+            where_sent: Field::new("\"content\":\""),
+            where_seq: Field::new("\"seq\":"),
+            where_conversation: Field::new("\"conversationId\":\""),
+            newest: Vec::new(),
             seen: Seen::default(),
         };
         self.tasks.spawn(participant.take_part(halves.1, self.over.clone()));
@@ -216,42 +227,57 @@ struct Participant {
     open: HashMap<u64, Instant>,
     begin: Instant,
     delivered: Arc<AtomicU64>,
-    /// The newest place seen in each conversation.
-    places: HashMap<String, u64>,
+    where_sent: Field,
+    where_seq: Field,
+    where_conversation: Field,
+    /// The newest place seen in each conversation: one, or a few.
+    newest: Vec<(Box<[u8]>, u64)>,
     seen: Seen,
 }
 
 impl Participant {
     async fn take_part(mut self, mut from_server: Receiver, over: CancellationToken) -> anyhow::Result<Seen> {
-        self.fill_window().await?;
+        let ended = over.run_until_cancelled(self.listen(&mut from_server)).await;
+        ended.map_or(Ok(()), |ended| ended).map(|()| self.seen)
+    }
+
+    async fn listen(&mut self, from_server: &mut Receiver) -> anyhow::Result<()> {
         loop {
-            let incoming = tokio::select! {
-                incoming = from_server.next() => incoming?,
-                () = over.cancelled() => return Ok(self.seen),
-            };
-            match incoming {
-                Incoming::Ping => self.to_server.pong().await?,
-                Incoming::Ack { id, args } => {
-                    if let Some(sent) = self.open.remove(&id) {
-                        report::record(&mut self.seen.acks, sent.elapsed());
-                    }
-                    if !args.starts_with(SUCCESS) {
-                        self.seen.refused += 1;
-                    }
-                    self.fill_window().await?;
-                }
-                Incoming::Event(event) if event.starts_with(MESSAGE) => self.count(event),
-                Incoming::Event(_) => {}
+            self.fill_window()?;
+            self.to_server.flush().await?;
+            let before = self.seen.deliveries.len();
+            // One look at the clock for all that came in one piece: it is when this client had them.
+            let mut now = None;
+            from_server.read(|incoming| self.take(incoming, *now.get_or_insert_with(Instant::now))).await?;
+            let delivered = self.seen.deliveries.len() - before;
+            if delivered > 0 {
+                self.delivered.fetch_add(delivered, Ordering::Relaxed);
             }
         }
     }
 
-    async fn fill_window(&mut self) -> anyhow::Result<()> {
+    fn take(&mut self, incoming: Incoming<'_>, now: Instant) {
+        match incoming {
+            Incoming::Ping => self.to_server.pong(),
+            Incoming::Ack { id, args } => {
+                if let Some(sent) = self.open.remove(&id) {
+                    report::record(&mut self.seen.acks, now - sent);
+                }
+                if !args.starts_with(SUCCESS) {
+                    self.seen.refused += 1;
+                }
+            }
+            Incoming::Event(event) if event.starts_with(MESSAGE) => self.count(event, now),
+            _ => {}
+        }
+    }
+
+    fn fill_window(&mut self) -> anyhow::Result<()> {
         while self.left > 0 && self.open.len() < self.load.in_flight {
             let now = self.begin.elapsed().as_nanos();
             self.template["content"] = json!(format!("{now} {}", "x".repeat(self.load.bytes.saturating_sub(16))));
             self.open.insert(self.next, Instant::now());
-            self.to_server.emit(self.event, &self.template, Some(self.next)).await?;
+            self.to_server.emit(self.event, &self.template, Some(self.next))?;
             self.next += 1;
             self.left -= 1;
         }
@@ -259,17 +285,15 @@ impl Participant {
     }
 
     /// Looks at three fields and parses nothing: this runs for each delivery, and the servers need the machine.
-    fn count(&mut self, message: &str) {
-        let sent = field(message, "\"content\":\"").and_then(|content| content.split(' ').next()?.parse().ok());
-        let Some(sent) = sent.map(Duration::from_nanos) else { return };
-        report::record(&mut self.seen.deliveries, self.begin.elapsed().saturating_sub(sent));
-        self.delivered.fetch_add(1, Ordering::Relaxed);
-        let place = field(message, "\"seq\":").map(|text| text.split(|c: char| !c.is_ascii_digit()));
-        let place = place.and_then(|mut digits| digits.next()?.parse().ok()).unwrap_or_default();
-        let conversation = field(message, "\"conversationId\":\"").and_then(|text| text.split('"').next());
-        let conversation = conversation.unwrap_or_default();
-        let Some(newest) = self.places.get_mut(conversation) else {
-            self.places.insert(conversation.to_owned(), place);
+    fn count(&mut self, message: &[u8], now: Instant) {
+        let Some(sent) = self.where_sent.find(message).map(number).map(Duration::from_nanos) else { return };
+        report::record(&mut self.seen.deliveries, (now - self.begin).saturating_sub(sent));
+        let place = self.where_seq.find(message).map_or(0, number);
+        let conversation = self.where_conversation.find(message).unwrap_or_default();
+        let end = conversation.iter().position(|&byte| byte == b'"').unwrap_or_default();
+        let conversation = &conversation[..end];
+        let Some((_, newest)) = self.newest.iter_mut().find(|(known, _)| **known == *conversation) else {
+            self.newest.push((conversation.into(), place));
             return;
         };
         match place.cmp(newest) {
@@ -280,7 +304,29 @@ impl Participant {
     }
 }
 
-/// What follows `key` in a JSON text that we know the shape of.
-fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.find(key).map(|at| &text[at + key.len()..])
+/// A field of a JSON text that we know the shape of. It stands where it stood in the text before, or is looked for.
+struct Field {
+    key: &'static str,
+    at: usize,
+}
+
+impl Field {
+    fn new(key: &'static str) -> Self {
+        Self { key, at: 0 }
+    }
+
+    /// What follows the key.
+    fn find<'a>(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let key = self.key.as_bytes();
+        if !text.get(self.at..).is_some_and(|text| text.starts_with(key)) {
+            self.at = text.windows(key.len()).position(|window| window == key)?;
+        }
+        text.get(self.at + key.len()..)
+    }
+}
+
+/// The digits at the beginning; 0 when there are none.
+fn number(text: &[u8]) -> u64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: u64, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
 }
