@@ -1,8 +1,10 @@
-//! Accepting connections: socket options, the handle that can close each, and one task per connection.
+//! Accepting connections: socket options, the handle that can close each, and one task per connection. A WebSocket handshake
+//! that comes first and in one piece goes straight to its lane; the HTTP server sees everything else.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use bytes::Bytes;
 use http::Request;
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -11,31 +13,54 @@ use hyper_util::{
 };
 use metrics::counter;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
-use trunkline_hub::{PeerAddress, lanes::Closable};
+use trunkline_hub::{
+    PeerAddress,
+    lanes::{Closable, websocket::Opening},
+};
 
-use crate::metrics::ACCEPT_ERRORS;
+use crate::{http::Shortcut, metrics::ACCEPT_ERRORS};
 
 /// How long a client may take to send the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much of a connection is looked at for a handshake: all but the longest tokens and cookies fit.
+const FIRST_BYTES: usize = 8 * 1024;
+
 /// After an accept that failed, which usually means that file descriptors ran out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until `stop`. Returns once nothing is accepted any more; connections live on in
+/// Where connections lead.
+#[derive(Debug)]
+pub struct Entrance {
+    /// What answers requests.
+    pub router: Router,
+    /// What takes WebSocket handshakes before they get there.
+    pub shortcut: Option<Shortcut>,
+}
+
+/// Serves `entrance` on `listener` until `stop`. Returns once nothing is accepted any more; connections live on in
 /// `connections`.
 ///
 /// `unacknowledged` is how long sent bytes may stay unacknowledged before the connection counts as dead: a client
 /// that is gone without a word, or does not read, is noticed by then.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    entrance: Entrance,
     unacknowledged: Duration,
     connections: TaskTracker,
     stop: CancellationToken,
 ) {
+    let entrance = Arc::new(entrance);
+    // Connections inherit the options of their listener.
+    if let Err(error) = prepare(&listener, unacknowledged) {
+        tracing::warn!(%error, "could not set the options of a listener");
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -43,11 +68,13 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Err(error) = prepare(&stream, unacknowledged) {
-                    tracing::debug!(%peer, %error, "a connection was gone before it was served");
-                    continue;
-                }
-                connections.spawn(connection(stream, peer, router.clone(), stop.clone()));
+                // Boxed: the task of a WebSocket, which lives for days, has no room for how it began.
+                let begun = Box::pin(begin(stream, peer, Arc::clone(&entrance), stop.clone()));
+                connections.spawn(async move {
+                    if let Some(websocket) = begun.await {
+                        websocket.await;
+                    }
+                });
             }
             Err(error) => {
                 counter!(ACCEPT_ERRORS).increment(1);
@@ -58,14 +85,53 @@ pub async fn serve(
     }
 }
 
-fn prepare(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
+fn prepare(listener: &TcpListener, unacknowledged: Duration) -> io::Result<()> {
+    let listener = SockRef::from(listener);
     // Nagle's algorithm and delayed acknowledgements together cost 40 ms on small packets.
-    stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged))
+    listener.set_tcp_nodelay(true)?;
+    listener.set_tcp_user_timeout(Some(unacknowledged))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
-    let stream = Closable::new(stream);
+/// Serves a connection to its end, unless it becomes a WebSocket: that is returned, to be served.
+async fn begin(
+    stream: TcpStream,
+    peer: SocketAddr,
+    entrance: Arc<Entrance>,
+    stop: CancellationToken,
+) -> Option<impl Future<Output = ()> + Send> {
+    let stream = match &entrance.shortcut {
+        None => Closable::new(stream),
+        Some(shortcut) => {
+            // When nothing comes in time, or the node stops before something did, that was all.
+            stop.run_until_cancelled(timeout(HEADER_TIMEOUT, stream.readable())).await?.ok()?.ok()?;
+            match first(stream, peer, shortcut) {
+                First::WebSocket(websocket) => return Some(websocket),
+                First::Request(stream) => stream,
+            }
+        }
+    };
+    serve_http(stream, peer, entrance.router.clone(), stop).await;
+    None
+}
+
+/// What the first bytes of a connection are.
+enum First<W> {
+    WebSocket(W),
+    /// Anything else, the beginning of a handshake included.
+    Request(Closable<TcpStream>),
+}
+
+fn first(stream: TcpStream, peer: SocketAddr, shortcut: &Shortcut) -> First<impl Future<Output = ()> + Send + use<>> {
+    let mut bytes = [0; FIRST_BYTES];
+    // An error, or an end, is still there for the HTTP server to find.
+    let bytes = stream.try_read(&mut bytes).ok().and_then(|read| bytes.get(..read)).unwrap_or_default();
+    match Opening::read(bytes).and_then(|opening| Some((shortcut.lane_for(&opening)?, opening))) {
+        Some((lane, opening)) => First::WebSocket(lane.accept(&opening, stream, peer)),
+        None => First::Request(Closable::with_early(stream, Bytes::copy_from_slice(bytes))),
+    }
+}
+
+async fn serve_http(stream: Closable<TcpStream>, peer: SocketAddr, router: Router, stop: CancellationToken) {
     let handle = stream.handle();
     let service = router.map_request(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(handle.clone());

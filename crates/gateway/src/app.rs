@@ -14,7 +14,7 @@ use trunkline_hub::{
 use trunkline_store::{Lease, LogLimits, NodeIdentity, NodeLoad, Store};
 
 use crate::{
-    accept,
+    accept::{self, Entrance},
     auth::Authenticator,
     config::{Auth, Config, DialectName, Secret},
     dialects::{Dialect, Gatekeeper, native::Native},
@@ -133,12 +133,16 @@ impl Node {
 
     fn serve(&self, config: Config, listener: TcpListener, internal: Option<TcpListener>) {
         let unacknowledged = config.ping_interval + config.ping_timeout;
-        let public = http::public(self.shared.clone(), http::OriginPolicy::new(config.origins), internal.is_none());
-        let listeners = std::iter::once((listener, public))
-            .chain(internal.map(|listener| (listener, http::internal(self.shared.clone()))));
-        for (listener, router) in listeners {
+        let origins = http::OriginPolicy::new(config.origins);
+        let public = Entrance {
+            shortcut: http::Shortcut::new(self.shared.clone(), origins.clone()),
+            router: http::public(self.shared.clone(), origins, internal.is_none()),
+        };
+        let operators = || Entrance { shortcut: None, router: http::internal(self.shared.clone()) };
+        let listeners = std::iter::once((listener, public)).chain(internal.map(|listener| (listener, operators())));
+        for (listener, entrance) in listeners {
             let (connections, stop) = (self.connections.clone(), self.stop_accepting.clone());
-            self.tasks.spawn(accept::serve(listener, router, unacknowledged, connections, stop));
+            self.tasks.spawn(accept::serve(listener, entrance, unacknowledged, connections, stop));
         }
         let heart = Heart {
             store: self.store.clone(),

@@ -9,6 +9,9 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddress(pub SocketAddr);
 
+/// Room for the headers of most requests, while they are put together.
+const HEADERS: usize = 512;
+
 /// The request that opened the connection, and the `auth` payload of a CONNECT packet.
 ///
 /// Kept for as long as the socket lives, therefore small: the texts alone, shared by the sockets of a connection.
@@ -31,12 +34,20 @@ struct Opening {
 impl Handshake {
     /// Of a request that came in now. Header values that are no UTF-8 are kept as far as they are.
     pub fn new(headers: &HeaderMap, url: &str, address: Option<SocketAddr>) -> Self {
-        let mut lines = String::new();
+        Self::of_lines(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), url, address)
+    }
+
+    /// The same of headers as they stood in the request. No line break may be in a name or a value.
+    pub(crate) fn of_lines<'a>(
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+        url: &str,
+        address: Option<SocketAddr>,
+    ) -> Self {
+        let mut lines = String::with_capacity(HEADERS);
         for (name, value) in headers {
-            lines.push_str(name.as_str());
+            lines.extend(name.chars().map(|c| c.to_ascii_lowercase()));
             lines.push_str(": ");
-            // No line break can be in here: `HeaderValue` has none.
-            lines.push_str(&String::from_utf8_lossy(value.as_bytes()));
+            lines.push_str(&String::from_utf8_lossy(value));
             lines.push('\n');
         }
         let opening = Opening { headers: lines.into(), url: url.into(), address, time: SystemTime::now() };

@@ -30,12 +30,15 @@ pub struct Refusal {
 
 /// What an application does with the sockets of a namespace.
 ///
-/// For one socket the calls come in order and never overlap: `connecting`, `connected`, `event`…, `disconnected`.
+/// For one socket the calls come in order and never overlap: `connecting`, `opened`, `connected`, `event`…, `disconnected`.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Decides whether the client may come in. Runs before CONNECT is answered; rooms joined here are left
     /// again on refusal.
     async fn connecting(&self, socket: &Socket) -> Result<(), Refusal>;
+
+    /// The client is let in: what is sent now may leave together with the answer to CONNECT. Must not block.
+    fn opened(&self, _socket: &Socket) {}
 
     /// The client is in: CONNECT is out, and it hears what is sent from now on.
     async fn connected(&self, socket: &Socket);

@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     fmt,
     ops::Deref,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -290,8 +290,12 @@ impl Socket {
         self.0.outbox.close(reason.how(), last.as_ref());
     }
 
-    /// Called by the lane when CONNECT has been answered: from here on the client hears us.
+    /// Called by the lane when CONNECT has been answered, or its answer is queued: from here on the client hears us.
     pub fn opened(&self) {
+        let greeted = catch_unwind(AssertUnwindSafe(|| self.0.namespace.handler().opened(self)));
+        if greeted.is_err() {
+            self.panicked();
+        }
         self.push(Job::Connected);
     }
 
@@ -365,11 +369,15 @@ impl Socket {
             };
             // A panic in a handler costs this socket, not the task that keeps its order.
             if AssertUnwindSafe(self.perform(job)).catch_unwind().await.is_err() {
-                metrics::handler_panicked();
-                tracing::error!(socket = %self.0.id, "an event handler panicked, closing the socket");
-                self.close(CloseReason::Internal);
+                self.panicked();
             }
         }
+    }
+
+    fn panicked(&self) {
+        metrics::handler_panicked();
+        tracing::error!(socket = %self.0.id, "an event handler panicked, closing the socket");
+        self.close(CloseReason::Internal);
     }
 
     async fn perform(&self, job: Job) {

@@ -24,8 +24,11 @@ use crate::{
 /// One way of naming what happens. What has a default is for those dialects that need it.
 #[async_trait]
 pub trait Dialect: Send + Sync + 'static {
-    /// A socket is in: greet it. Nothing that it sent has been handled yet.
-    async fn greet(&self, domain: &Arc<Domain>, socket: &Socket);
+    /// A socket is let in: what it is told here leaves together with the answer to CONNECT. Must not block.
+    fn welcome(&self, _socket: &Socket) {}
+
+    /// A socket is in: greet it with what takes asking. Nothing that it sent has been handled yet.
+    async fn greet(&self, _domain: &Arc<Domain>, _socket: &Socket) {}
 
     /// A socket sent an event.
     async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event);
@@ -158,6 +161,10 @@ impl Handler for Gatekeeper {
         socket.join(ids::user_room(&identity.user));
         socket.set_state(Session::new(identity));
         Ok(())
+    }
+
+    fn opened(&self, socket: &Socket) {
+        self.dialect.welcome(socket);
     }
 
     async fn connected(&self, socket: &Socket) {

@@ -33,7 +33,7 @@ impl Native {
 
 #[async_trait]
 impl Dialect for Native {
-    async fn greet(&self, _: &Arc<Domain>, socket: &Socket) {
+    fn welcome(&self, socket: &Socket) {
         let Some(session) = Session::of(socket) else { return };
         let connected = native::Connected {
             user_id: &session.identity.user,

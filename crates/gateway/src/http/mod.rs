@@ -21,7 +21,13 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use trunkline_adapter::Cluster;
-use trunkline_hub::{Hub, lanes::PATH};
+use trunkline_hub::{
+    Hub,
+    lanes::{
+        PATH,
+        websocket::{Opening, WebSocketLane},
+    },
+};
 use trunkline_protocol::{Code, http::HttpError};
 
 pub use origin::OriginPolicy;
@@ -114,6 +120,32 @@ pub fn public(shared: Shared, origins: OriginPolicy, internal_too: bool) -> Rout
         router = router.route("/metrics", get(metrics));
     }
     router.fallback(not_found).layer(middleware::from_fn_with_state(origins, origin::check)).with_state(shared)
+}
+
+/// The way around the router for what it would hand to the WebSocket lane anyway. Answers nothing itself: what it does not
+/// let through goes to the router, which says why.
+#[derive(Clone, Debug)]
+pub struct Shortcut {
+    shared: Shared,
+    origins: OriginPolicy,
+}
+
+impl Shortcut {
+    /// Around [`public`] with the same arguments; `None` when there is no such lane.
+    pub fn new(shared: Shared, origins: OriginPolicy) -> Option<Self> {
+        let open = shared.0.lanes.websocket.as_ref().is_some_and(WebSocketLane::is_open);
+        open.then_some(Self { shared, origins })
+    }
+
+    /// The lane, when `opening` may go there.
+    pub fn lane_for(&self, opening: &Opening<'_>) -> Option<&WebSocketLane> {
+        let allowed = match opening.header("origin") {
+            None => !opening.has("origin"),
+            Some(origin) => self.origins.allows(origin, opening.header("host")),
+        };
+        let shared = &self.shared.0;
+        shared.lanes.websocket.as_ref().filter(|_| allowed && !shared.draining.load(Ordering::Acquire))
+    }
 }
 
 /// What operators and other nodes reach.

@@ -25,7 +25,7 @@ impl OriginPolicy {
         Self(origins.into())
     }
 
-    fn allows(&self, origin: &str, host: Option<&str>) -> bool {
+    pub(super) fn allows(&self, origin: &str, host: Option<&str>) -> bool {
         let same = || {
             let from = origin.split_once("://").map(|(_, host)| host);
             from.zip(host).is_some_and(|(from, host)| from.eq_ignore_ascii_case(host))

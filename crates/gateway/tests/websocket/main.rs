@@ -4,6 +4,7 @@
 mod engine;
 mod frames;
 mod hostile;
+mod opening;
 mod raw;
 mod slow;
 mod socketio;

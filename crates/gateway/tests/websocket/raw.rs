@@ -32,6 +32,15 @@ pub(crate) enum End {
     Eof,
 }
 
+/// A handshake with more headers.
+pub(crate) fn request(node: &Node, target: &str, more: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n",
+        node.address()
+    )
+}
+
 impl Raw {
     /// Opens a WebSocket as `user`, and takes the engine's open packet off.
     pub(crate) async fn open(node: &Node, user: &str) -> Self {
@@ -57,15 +66,15 @@ impl Raw {
     }
 
     async fn ask(node: &Node, target: &str) -> (Self, String) {
-        let mut raw = Self { stream: TcpStream::connect(node.address()).await.unwrap(), buffer: Vec::new() };
-        let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            node.address()
-        );
-        raw.write(request.as_bytes()).await;
+        let mut raw = Self::dial(node).await;
+        raw.write(request(node, target, "").as_bytes()).await;
         let head = raw.head().await;
         (raw, head)
+    }
+
+    /// A connection on which nothing has been said.
+    pub(crate) async fn dial(node: &Node) -> Self {
+        Self { stream: TcpStream::connect(node.address()).await.unwrap(), buffer: Vec::new() }
     }
 
     pub(crate) async fn handshake(node: &Node, target: &str) -> Self {
@@ -76,7 +85,8 @@ impl Raw {
         raw
     }
 
-    async fn head(&mut self) -> String {
+    /// The next answer's head.
+    pub(crate) async fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 let rest = self.buffer.split_off(end + 4);

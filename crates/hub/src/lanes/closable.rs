@@ -15,6 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -33,6 +34,8 @@ struct Control {
 /// A stream together with the switch that its [`CloseHandle`]s turn.
 #[derive(Debug)]
 pub struct Closable<S> {
+    /// What was read from the stream before; read again first.
+    early: Bytes,
     stream: S,
     control: Arc<Control>,
 }
@@ -44,10 +47,15 @@ pub struct CloseHandle(Weak<Control>);
 impl<S> Closable<S> {
     /// Wraps a stream.
     pub fn new(stream: S) -> Self {
-        Self { stream, control: Arc::default() }
+        Self::with_early(stream, Bytes::new())
     }
 
-    /// The stream by itself; handles do nothing any more.
+    /// Wraps a stream from which `early` has been read, but not used.
+    pub fn with_early(stream: S, early: Bytes) -> Self {
+        Self { early, stream, control: Arc::default() }
+    }
+
+    /// The stream by itself, less what was read early and not yet again; handles do nothing any more.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -99,6 +107,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Closable<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.control.reader.register(cx.waker());
         if self.control.state() != OPEN {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.early.is_empty() {
+            let length = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(length));
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -167,6 +180,16 @@ mod tests {
         let mut buf = [0; 3];
         peer.read_exact(&mut buf).await.unwrap();
         assert_eq!(&buf, b"bye");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_early_is_read_again_first() {
+        let (ours, mut peer) = duplex(64);
+        let mut stream = Closable::with_early(ours, Bytes::from_static(b"early "));
+        peer.write_all(b"late").await.unwrap();
+        let mut buf = [0; 10];
+        timeout(DEADLINE, stream.read_exact(&mut buf)).await.unwrap().unwrap();
+        assert_eq!(&buf, b"early late");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     io::{self, IoSlice},
     net::Shutdown,
+    os::fd::AsRawFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Lane,
@@ -70,9 +72,28 @@ enum Then {
     /// Read more.
     Read,
     /// Answer this CONNECT, then go on.
-    Connect { namespace: String, auth: String },
+    Connect(Box<Connect>),
     /// End the connection.
     End(CloseReason),
+}
+
+struct Connect {
+    namespace: String,
+    auth: String,
+}
+
+/// A connection that is being served. Takes it off the wheel at the end, also when its task panics.
+struct Serving {
+    connection: Arc<Connection>,
+    /// The lane waits for all of them when it closes.
+    _token: TaskTrackerToken,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.connection.lane.wheel.remove(&self.connection);
+        self.connection.ended(CloseReason::Internal);
+    }
 }
 
 /// A binary event or ack that waits for its attachments.
@@ -108,44 +129,56 @@ impl Connection {
         }
     }
 
-    /// Says what the engine says first.
-    pub(super) fn open(self: &Arc<Self>) {
-        self.answer(frame::text(&[&self.lane.open_packet()]));
+    /// Begins to serve the connection: `first` is what is said first, `early` what came right behind the handshake.
+    /// The future that is returned sees it to its end. Every idle connection holds one, so what it needs is counted in bytes.
+    pub(super) fn begin(
+        self: Arc<Self>,
+        first: Bytes,
+        mut early: Vec<u8>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.answer(first);
+        self.lane.wheel.add(&self);
+        let serving = Serving { _token: self.lane.connections.token(), connection: self };
+        // A lane that closes ends those that it finds on the wheel.
+        if serving.connection.lane.connections.is_closed() {
+            serving.connection.finish(None);
+        }
+        let mut reader = Reader::default();
+        let mut then = if early.is_empty() { Then::Read } else { serving.connection.take(&mut reader, &mut early) };
+        async move {
+            let connection = &serving.connection;
+            let reason = loop {
+                then = match then {
+                    Then::Read => match connection.readable().await {
+                        Ok(()) => connection.read(&mut reader),
+                        Err(_) => Then::End(CloseReason::TransportError),
+                    },
+                    Then::Connect(connect) => {
+                        Box::pin(Arc::clone(connection).connect(connect.namespace, connect.auth)).await;
+                        connection.take(&mut reader, &mut [])
+                    }
+                    Then::End(reason) => break reason,
+                };
+            };
+            connection.ended(reason);
+            if reason == CloseReason::ParseError {
+                // Boxed, as is what `Connect` waits for: a task that only reads should not have room for it.
+                let _ = Box::pin(tokio::time::timeout(CLOSE_GRACE, connection.discard())).await;
+            }
+        }
     }
 
-    /// Serves the connection to its end. `early` is what came right behind the handshake.
-    pub(super) async fn run(self: Arc<Self>, mut early: Vec<u8>) {
-        let mut reader = Reader::default();
-        let mut then = if early.is_empty() { Then::Read } else { self.take(&mut reader, &mut early) };
-        drop(early);
-        let reason = loop {
-            then = match then {
-                Then::Read => match self.stream.readable().await {
-                    Ok(()) => {
-                        // A peer that never stops sending must not keep this thread for itself.
-                        tokio::task::coop::consume_budget().await;
-                        self.read(&mut reader)
-                    }
-                    Err(_) => Then::End(CloseReason::TransportError),
-                },
-                Then::Connect { namespace, auth } => {
-                    Box::pin(Arc::clone(&self).connect(namespace, auth)).await;
-                    self.take(&mut reader, &mut [])
-                }
-                Then::End(reason) => break reason,
-            };
-        };
-        self.ended(reason);
-        if reason == CloseReason::ParseError {
-            // Boxed, as is what `Connect` waits for: a task that only reads should not have room for it.
-            let _ = Box::pin(tokio::time::timeout(CLOSE_GRACE, self.discard())).await;
-        }
+    /// Waits until there is something to read. Only for the task that serves the connection: the stream remembers one waiter,
+    /// and needs no room in the task for it.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        // Which also sees to it that a peer that never stops sending does not keep this thread for itself.
+        std::future::poll_fn(|cx| self.stream.poll_read_ready(cx))
     }
 
     /// Reads what nobody wants any more: a socket closed with unread bytes resets the connection, and the peer may
     /// then never see the close frame.
     async fn discard(&self) {
-        while self.stream.readable().await.is_ok() {
+        while self.readable().await.is_ok() {
             let read = SCRATCH.with_borrow_mut(|scratch| self.stream.try_read(scratch));
             match read {
                 Ok(0) => return,
@@ -243,7 +276,9 @@ impl Connection {
             return Then::Read;
         }
         match kind {
-            Kind::Connect => Then::Connect { namespace: namespace.to_owned(), auth: data.to_owned() },
+            Kind::Connect => {
+                Then::Connect(Box::new(Connect { namespace: namespace.to_owned(), auth: data.to_owned() }))
+            }
             Kind::Disconnect => {
                 self.left(namespace);
                 Then::Read
@@ -317,8 +352,9 @@ impl Connection {
                     outbox.release(packet::connected(&namespace, socket.id()));
                     way.open.store(true, Ordering::Release);
                 }
-                self.flush();
                 socket.opened();
+                // The greeting has gone out with the answer, if there is one.
+                self.flush();
             }
             Err(refusal) => {
                 self.outbox.lock().forget_held();
@@ -381,6 +417,11 @@ impl Connection {
             }
             Err(_) => self.cut(),
         }
+    }
+
+    /// A number that no other open connection has, for spreading them evenly.
+    pub(super) fn number(&self) -> usize {
+        usize::try_from(self.stream.as_raw_fd()).unwrap_or_default()
     }
 
     /// For the flushers: whether it was not in a list before.

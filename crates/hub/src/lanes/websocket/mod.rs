@@ -1,5 +1,6 @@
 //! The lane for clients that open a WebSocket straight away: Engine.IO v4 and Socket.IO v5 of our own.
 //!
+//! - `opening`: the handshake, without an HTTP server when it is a plain one
 //! - `frame`: what RFC 6455 says about bytes; `packet`: what Socket.IO says about text
 //! - `connection`: the task that reads, and a socket's way out
 //! - `outbox`: what waits to be written, shared with all other recipients
@@ -17,29 +18,28 @@ mod frame;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod opening;
 mod outbox;
 mod packet;
 mod wheel;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{connection::Connection, flusher::Flushers, wheel::Wheel};
+pub use self::opening::Opening;
+use self::{connection::Connection, flusher::Flushers, opening::accept_key, wheel::Wheel};
 use super::{Closable, Options};
 use crate::{Handshake, Hub, PeerAddress};
 
 /// How long a client may take from its connection to its first CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What the key of a handshake is answered with, RFC 6455 section 4.2.2.
-const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The lane. Cheap to clone.
 #[derive(Clone)]
@@ -85,20 +85,35 @@ impl WebSocketLane {
 
     /// Whether this request is a WebSocket handshake for a new session. All others are another lane's.
     pub fn takes<B>(&self, request: &Request<B>) -> bool {
-        if !self.0.options.websocket || request.method() != Method::GET {
-            return false;
-        }
-        let pairs = || request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        pairs().any(|pair| pair == ("transport", "websocket"))
-            && pairs().any(|pair| pair == ("EIO", "4"))
-            && !pairs().any(|(key, _)| key == "sid")
-            && is_handshake(request.headers())
+        let values = |name: &str| request.headers().get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        self.0.options.websocket
+            && opening::is_ours(request.method().as_str(), request.uri().query().unwrap_or_default(), values)
     }
 
-    /// Answers the handshake and serves the connection from then on.
+    /// Answers the handshake and serves the connection from then on: the future that is returned, which must be spawned.
+    pub fn accept(
+        &self,
+        opening: &Opening<'_>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let mut first = opening.answer();
+        first.extend_from_slice(&self.0.open_frame());
+        let connection = Connection::new(Arc::clone(&self.0), stream, opening.handshake(peer));
+        Arc::new(connection).begin(first.into(), Vec::new())
+    }
+
+    /// Whether handshakes may come here at all.
+    pub fn is_open(&self) -> bool {
+        self.0.options.websocket
+    }
+
+    /// The same for a handshake that an HTTP server has read: one that came behind other requests on its connection,
+    /// or in pieces.
     pub fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) else { return bad_request() };
-        let accept = accept_key(key);
+        let accept = HeaderValue::from_str(&accept_key(key.as_bytes()));
+        let Ok(accept) = accept else { return bad_request() };
         let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         let handshake = Handshake::new(request.headers(), &request.uri().to_string(), address);
         let upgrade = hyper::upgrade::on(&mut request);
@@ -114,7 +129,9 @@ impl WebSocketLane {
             let connections = lane.connections.clone();
             // Copied: even when empty, the bytes that came along hold hyper's read buffer.
             let early = parts.read_buf.to_vec();
-            connections.spawn(lane.serve(parts.io.into_inner().into_inner(), handshake, early));
+            let first = lane.open_frame();
+            let connection = Connection::new(lane, parts.io.into_inner().into_inner(), handshake);
+            connections.spawn(Arc::new(connection).begin(first, early));
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -127,8 +144,9 @@ impl WebSocketLane {
 
     /// Ends what is still connected, waits until it has ended, and ends all tasks. Nothing may come in any more.
     pub async fn close(&self) {
-        self.0.wheel.connections().iter().for_each(|connection| connection.finish(None));
+        // Closed first: whoever comes to the wheel from here on sees it and ends by itself.
         self.0.connections.close();
+        self.0.wheel.connections().iter().for_each(|connection| connection.finish(None));
         self.0.connections.wait().await;
         self.0.stop.cancel();
         self.0.tasks.close();
@@ -137,76 +155,26 @@ impl WebSocketLane {
 }
 
 impl Lane {
-    async fn serve(self: Arc<Self>, stream: TcpStream, handshake: Handshake, early: Vec<u8>) {
-        let connection = Arc::new(Connection::new(Arc::clone(&self), stream, handshake));
-        connection.open();
-        self.wheel.add(&connection);
-        let _end = End { lane: &self, connection: &connection };
-        Arc::clone(&connection).run(early).await;
-    }
-
     /// 20 random characters, as Node's ids have.
     fn fresh_id(&self) -> String {
         general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 15]>())
     }
 
     /// What the engine says first.
-    fn open_packet(&self) -> String {
+    fn open_frame(&self) -> Bytes {
         let Options { ping_interval, ping_timeout, max_payload, .. } = &self.options;
-        format!(
+        let packet = format!(
             r#"0{{"sid":"{}","upgrades":[],"pingInterval":{},"pingTimeout":{},"maxPayload":{max_payload}}}"#,
             self.fresh_id(),
             ping_interval.as_millis(),
             ping_timeout.as_millis(),
-        )
+        );
+        frame::text(&[&packet])
     }
-}
-
-/// Takes a connection off the wheel, also when its task panics.
-struct End<'a> {
-    lane: &'a Lane,
-    connection: &'a Arc<Connection>,
-}
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.lane.wheel.remove(self.connection);
-        self.connection.ended(crate::CloseReason::Internal);
-    }
-}
-
-fn is_handshake(headers: &HeaderMap) -> bool {
-    let has = |name, wanted: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
-    };
-    has(header::UPGRADE, "websocket")
-        && has(header::CONNECTION, "upgrade")
-        && has(header::SEC_WEBSOCKET_VERSION, "13")
-        && headers.contains_key(header::SEC_WEBSOCKET_KEY)
-}
-
-fn accept_key(key: &HeaderValue) -> HeaderValue {
-    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(KEY_SUFFIX).finalize();
-    HeaderValue::from_str(&general_purpose::STANDARD.encode(digest)).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn bad_request() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_is_answered_as_in_the_rfc() {
-        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(accept_key(&key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
 }
