@@ -1,7 +1,10 @@
 //! Who writes after a fan-out: a task per core goes through the connections that have something to send. While it
 //! does, more is queued for them, and goes out in the same system calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -11,6 +14,10 @@ use super::connection::Connection;
 
 /// Connections written to before other tasks get their turn.
 const TURN: usize = 32;
+
+/// How long a flusher that is behind lets packets gather: as long as its last round took, within these bounds.
+const GATHER_MIN: Duration = Duration::from_millis(1);
+const GATHER_MAX: Duration = Duration::from_millis(5);
 
 pub(super) struct Flushers(Box<[Flusher]>);
 
@@ -35,7 +42,7 @@ impl Flushers {
             return;
         }
         // Always the same one for a connection, so that two of them don't wait for one outbox.
-        let flusher = &self.0[Arc::as_ptr(connection) as usize / 64 % self.0.len()];
+        let flusher = &self.0[connection.number() % self.0.len()];
         let first = {
             let mut waiting = flusher.waiting.lock();
             waiting.push(Arc::clone(connection));
@@ -47,24 +54,33 @@ impl Flushers {
     }
 
     /// The task of flusher number `at`. With a `delay` it lets packets gather before it writes.
+    ///
+    /// It does so too while it is behind, that is while a round through many connections ends and many wait again. Writing at
+    /// once would be a system call per packet and recipient then, and leave no time to fetch the next packets: waiting for some
+    /// milliseconds makes every one of them arrive earlier.
     pub(super) async fn run(&self, at: usize, delay: Duration, stop: CancellationToken) {
         let Some(flusher) = self.0.get(at) else { return };
         let mut connections = Vec::new();
+        let mut gather = delay;
         loop {
             tokio::select! {
                 () = flusher.more.notified() => {}
                 () = stop.cancelled() => return,
             }
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+            if !gather.is_zero() {
+                tokio::time::sleep(gather).await;
             }
+            let begun = Instant::now();
             std::mem::swap(&mut *flusher.waiting.lock(), &mut connections);
+            let many = connections.len() > TURN;
             for (number, connection) in connections.drain(..).enumerate() {
                 connection.flush_marked();
                 if number % TURN == TURN - 1 {
                     tokio::task::yield_now().await;
                 }
             }
+            let behind = many && flusher.waiting.lock().len() > TURN;
+            gather = if behind { delay.max(begun.elapsed().clamp(GATHER_MIN, GATHER_MAX)) } else { delay };
         }
     }
 }
