@@ -70,15 +70,15 @@ impl Node {
         let cluster = Cluster::start(
             hub.clone(),
             ClusterOptions {
-                redis: config.redis.clone(),
                 mode: config.adapter,
+                redis: config.redis.as_ref().and_then(trunkline_redis::Topology::single_client),
                 prefix: config.channel_prefix.clone(),
                 uid: uid(),
                 requests_timeout: REQUESTS_TIMEOUT,
                 specific_response_channel: false,
             },
         );
-        let store = store(&config, &cluster, address).context("could not set up the store")?;
+        let store = store(&config, &cluster, address);
         let domain = domain(&config, &cluster, &store);
         let authenticator = Authenticator::new(&config.auth);
         for speaker in speakers(&config) {
@@ -274,7 +274,7 @@ fn announce(config: &Config, address: SocketAddr, internal: Option<&TcpListener>
     }
 }
 
-fn store(config: &Config, cluster: &Cluster, address: SocketAddr) -> trunkline_store::Result<Store> {
+fn store(config: &Config, cluster: &Cluster, address: SocketAddr) -> Store {
     let identity = NodeIdentity {
         id: config.node_id.clone(),
         epoch: format!("{:016x}", rand::random::<u64>()),
@@ -283,11 +283,11 @@ fn store(config: &Config, cluster: &Cluster, address: SocketAddr) -> trunkline_s
     };
     let limits = LogLimits { max_entries: config.log_max_entries, max_age: config.log_max_age };
     match &config.redis {
-        Some(client) => Store::redis(client.clone(), identity, limits),
+        Some(topology) => Store::redis(topology, identity, limits),
         None => {
             let cluster = cluster.clone();
             let publish = move |channel: &[u8], payload: &[u8]| cluster.inject(channel, payload);
-            Ok(Store::memory(identity, Arc::new(publish), limits))
+            Store::memory(identity, Arc::new(publish), limits)
         }
     }
 }

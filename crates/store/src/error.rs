@@ -1,6 +1,5 @@
 //! What can go wrong with the store, and whether trying again helps.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
 use std::error::Error;
 
 /// The store's result.
@@ -22,7 +21,7 @@ pub enum StoreError {
     Refused {
         /// What Redis said.
         #[source]
-        source: RedisError,
+        source: trunkline_redis::Error,
     },
     /// What is stored can't be understood.
     #[error("the store holds something unexpected: {what}")]
@@ -72,46 +71,13 @@ impl StoreError {
     }
 }
 
-/// Errors of the server that pass by themselves and that the client library has no kind for.
-const PASSING_CODES: [&str; 6] = ["OOM", "BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED", "CLUSTERDOWN"];
-
-impl From<RedisError> for StoreError {
-    fn from(source: RedisError) -> Self {
-        let passing = match source.kind() {
-            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => return Self::corrupt(source.to_string()),
-            ErrorKind::Io
-            | ErrorKind::ClusterConnectionNotFound
-            | ErrorKind::MasterNameNotFoundBySentinel
-            | ErrorKind::NoValidReplicasFoundBySentinel => true,
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::Moved
-                | ServerErrorKind::Ask
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly,
-            ) => true,
-            _ => source.code().is_some_and(|code| PASSING_CODES.contains(&code)),
-        };
-        if passing { Self::unavailable(source) } else { Self::Refused { source } }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use redis::make_extension_error;
-
-    #[test]
-    fn a_full_redis_may_be_tried_again_and_a_missing_permission_not() {
-        let full = StoreError::from(make_extension_error("OOM".into(), None));
-        assert!(full.retryable(), "{full:?}");
-        let wrong = StoreError::from(make_extension_error("WRONGTYPE".into(), None));
-        assert!(!wrong.retryable(), "{wrong:?}");
-        let refused = StoreError::from(RedisError::from((ErrorKind::Server(ServerErrorKind::NoPerm), "no")));
-        assert!(!refused.retryable(), "{refused:?}");
-        let dropped = StoreError::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
-        assert!(dropped.retryable(), "{dropped:?}");
+impl From<trunkline_redis::Error> for StoreError {
+    fn from(source: trunkline_redis::Error) -> Self {
+        use trunkline_redis::Error;
+        match source {
+            Error::Unreachable { .. } | Error::Unconfirmed { .. } | Error::Busy { .. } => Self::unavailable(source),
+            Error::Refused { .. } => Self::Refused { source },
+            Error::Unexpected { source } => Self::corrupt(source.to_string()),
+        }
     }
 }

@@ -49,6 +49,7 @@ pub use sessions::{MAX_SESSION_ROOMS, Session, Sessions};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use trunkline_redis::Topology;
 
 /// Where a store without Redis publishes: called with channel and payload.
 pub type Publish = Arc<dyn Fn(&[u8], &[u8]) + Send + Sync>;
@@ -111,17 +112,13 @@ impl Store {
         memory::Memory::new(node, publish, limits.into()).realm(keys::Realm::common())
     }
 
-    /// A store shared through one Redis (6.2 or newer, or Valkey).
+    /// A store shared through Redis (6.2 or newer, or Valkey): one server, one that Sentinels watch, or a Cluster.
     ///
-    /// Connects at the first use and again whenever the connection is lost, over RESP3. Every call answers within about
-    /// two seconds, with [`StoreError::Unavailable`] if Redis does not.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when `client` can't be used at all.
-    #[expect(clippy::needless_pass_by_value, reason = "a client is made for the store")]
-    pub fn redis(client: ::redis::Client, node: NodeIdentity, limits: impl Into<Limits>) -> Result<Self> {
-        let link = Arc::new(redis::Link::new(&client)?);
-        Ok(redis::Redis::new(link, node, limits.into()).realm(keys::Realm::common()))
+    /// Connects at the first use and again whenever a connection is lost. Every call answers within about two seconds,
+    /// with [`StoreError::Unavailable`] if Redis does not.
+    pub fn redis(topology: &Topology, node: NodeIdentity, limits: impl Into<Limits>) -> Self {
+        let link = Arc::new(redis::Link::new(topology));
+        redis::Redis::new(link, node, limits.into()).realm(keys::Realm::common())
     }
 
     /// The same place, seen from a realm of its own: users, rooms, conversations and all else of two realms don't meet,

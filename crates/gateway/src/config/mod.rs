@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 use parse::Unit;
 use source::{Raw, Values};
 use trunkline_adapter::{Listen, Mode};
+use trunkline_redis::{Topology, UrlError};
 
 use self::settings::Setting;
 
@@ -128,7 +129,7 @@ pub struct Config {
     /// Where nodes and operators connect, when that is another port.
     pub internal_listen: Option<SocketAddr>,
     /// The shared Redis; `None` for one node by itself.
-    pub redis: Option<redis::Client>,
+    pub redis: Option<Topology>,
     /// This node's name.
     pub node_id: String,
     /// Where other nodes reach it.
@@ -220,7 +221,7 @@ impl Reader<'_> {
     fn config(mut self) -> Option<Config> {
         let listen = self.required("listen", parse::address);
         let internal_listen = self.optional("internal-listen", parse::address);
-        let redis = self.optional("redis-url", redis_client);
+        let redis = self.optional("redis-url", topology);
         let node_id = self.optional("node-id", node_id);
         let advertise = self.optional("advertise", parse::host_and_port);
         let auth = self.auth();
@@ -344,15 +345,12 @@ impl Reader<'_> {
     }
 }
 
-fn redis_client(text: &str) -> Result<redis::Client, String> {
-    if text.contains(',') || text.starts_with("redis+sentinel://") {
-        return Err("Redis Cluster and Sentinel are not in this version; use one redis:// URL".to_owned());
+fn topology(text: &str) -> Result<Topology, String> {
+    let topology: Topology = text.parse().map_err(|error: UrlError| error.to_string())?;
+    if topology.single_client().is_none() {
+        return Err("Redis Cluster, Sentinel and TLS are not in this version; use one redis:// URL".to_owned());
     }
-    if !text.starts_with("redis://") && !text.starts_with("rediss://") {
-        return Err("expected a URL such as redis://127.0.0.1:6379".to_owned());
-    }
-    // The library's message may repeat the URL, password and all.
-    redis::Client::open(text).map_err(|_| "is not a usable Redis URL".to_owned())
+    Ok(topology)
 }
 
 fn node_id(text: &str) -> Result<String, String> {

@@ -37,7 +37,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "redis-url",
         value: "URL",
         aliases: &["REDIS_URL"],
-        help: "redis:// or rediss://; without it one node runs by itself, in memory",
+        help: "redis://, rediss:// (TLS), several with commas (Redis Cluster), or redis+sentinel://host,host/master; without it one node runs by itself, in memory",
         secret: true,
         ..PLAIN
     },

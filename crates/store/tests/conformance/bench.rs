@@ -82,7 +82,7 @@ impl Backend {
                 };
                 Store::memory(node, Arc::new(publish), limits)
             }
-            Self::Redis(server) => Store::redis(server.client(), node, limits).unwrap(),
+            Self::Redis(server) => Store::redis(&server.url().parse().unwrap(), node, limits),
         }
     }
 }

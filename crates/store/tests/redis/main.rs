@@ -21,7 +21,7 @@ fn node(server: &RedisServer, id: &str) -> Store {
 fn node_with(server: &RedisServer, id: &str, limits: LogLimits) -> Store {
     let identity =
         NodeIdentity { id: id.into(), epoch: format!("epoch-of-{id}"), advertise: None, version: "1.0.0".into() };
-    Store::redis(server.client(), identity, limits).unwrap()
+    Store::redis(&server.url().parse().unwrap(), identity, limits)
 }
 
 fn entry(client_message_id: Option<&str>) -> NewEntry {

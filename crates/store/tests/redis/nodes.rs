@@ -31,7 +31,7 @@ async fn of_a_node_that_restarted_the_newer_boot_is_seen() {
                 advertise: Some(epoch.into()),
                 version: String::new(),
             };
-            Store::redis(server.client(), identity, LogLimits::default()).unwrap()
+            Store::redis(&server.url().parse().unwrap(), identity, LogLimits::default())
         };
         let (old, new) = (boot("old"), boot("new"));
         old.nodes.heartbeat(NodeLoad::default()).await.unwrap();
