@@ -17,7 +17,10 @@ use crate::{
     accept::{self, Entrance},
     auth::Authenticator,
     config::{Auth, Config, DialectName, Secret},
-    dialects::{Dialect, Gatekeeper, native::Native},
+    dialects::{
+        self, Dialect, Gatekeeper, conversations::Conversations, native::Native, online_users::OnlineUsers,
+        rooms::Rooms, showcase::Showcase,
+    },
     domain::{Chain, Domain, PresencePolicy, Speaker},
     drain, http, metrics,
 };
@@ -81,10 +84,15 @@ impl Node {
         let store = store(&config, &cluster, address);
         let domain = domain(&config, &cluster, &store);
         let authenticator = Authenticator::new(&config.auth);
+        let (tasks, stop_accepting) = (TaskTracker::new(), CancellationToken::new());
         for speaker in speakers(&config) {
+            let heartbeat = speaker.dialect.heartbeat();
             let gatekeeper = Gatekeeper::new(authenticator.clone(), Arc::clone(&domain), speaker.dialect);
-            hub.add_namespace(&speaker.namespace, Arc::new(gatekeeper));
+            let namespace = hub.add_namespace(&speaker.namespace, Arc::new(gatekeeper));
             cluster.serve(&speaker.namespace);
+            if let Some((period, event)) = heartbeat {
+                tasks.spawn(dialects::heartbeat(namespace, period, event, stop_accepting.clone()));
+            }
         }
         let lanes = Lanes::new(&hub, &config);
         let shared = http::Shared::new(http::Parts {
@@ -109,10 +117,10 @@ impl Node {
             presence_grace: config.presence_grace,
             drain_window: config.drain_window,
             drain_timeout: config.drain_timeout,
-            stop_accepting: CancellationToken::new(),
+            stop_accepting,
             stop_heartbeat: CancellationToken::new(),
             connections: TaskTracker::new(),
-            tasks: TaskTracker::new(),
+            tasks,
             address,
         };
         node.heartbeat().await;
@@ -301,6 +309,10 @@ fn speakers(config: &Config) -> Vec<Speaker> {
     let dialect = |name| -> Arc<dyn Dialect> {
         match name {
             DialectName::Native => Arc::new(Native::new(&config.node_id)),
+            DialectName::OnlineUsers => Arc::new(OnlineUsers),
+            DialectName::Rooms => Arc::new(Rooms),
+            DialectName::Conversations => Arc::new(Conversations),
+            DialectName::Showcase => Arc::new(Showcase),
         }
     };
     let speaker =

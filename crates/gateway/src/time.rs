@@ -19,6 +19,11 @@ pub(crate) fn iso(ms: i64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
+/// The reverse of [`iso`]; 0 for what is no time.
+pub(crate) fn ms_of_iso(text: &str) -> i64 {
+    text.parse().map_or(0, jiff::Timestamp::as_millisecond)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +33,7 @@ mod tests {
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso(1_767_225_600_007), "2026-01-01T00:00:00.007Z");
         assert_eq!(iso(i64::MAX), "1970-01-01T00:00:00.000Z");
+        assert_eq!(ms_of_iso("2026-01-01T00:00:00.007Z"), 1_767_225_600_007);
+        assert_eq!(ms_of_iso("yesterday"), 0);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     events::events,
     lenient::{RoomRef, Text},
     native::{
-        CallSignal, CallSignalNotice, DeliveryStatus, MessageStatus, Nothing, Notification, ServerShutdown,
+        CallSignal, CallSignalNotice, DeliveryStatus, MessageStatus, Nothing, Notification, Position, ServerShutdown,
         UploadProgress, UploadProgressNotice, UserOffline, UserOnline,
     },
     online_users::BothIds,
@@ -102,6 +102,9 @@ pub struct StoredMessage {
     /// Its id, under both names that clients look for.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub ids: Option<BothIds>,
+    /// Its place.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
     /// Where.
     pub conversation_id: String,
     /// Who.

@@ -37,6 +37,9 @@ events! {
     both {}
 }
 
+/// The `type` of a message whose value is all that hearers get, see `sendMessage`.
+pub const BARE: &str = "bare";
+
 /// `typing`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -192,6 +195,9 @@ pub struct UserLeftRoom<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewRoomMessage<'a> {
+    /// Its id, under both names that clients look for.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<BothIds>,
     /// Who.
     pub user_id: &'a str,
     /// Where.

@@ -35,6 +35,9 @@ events! {
     }
 }
 
+/// The `type` of a message that its sender hears too, see `room_announce`.
+pub const ANNOUNCED: &str = "announcement";
+
 /// `chat`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Chat {
@@ -84,6 +87,9 @@ pub struct ChatResponse<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FromSocket<'a> {
+    /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
     /// Who, as long as the sender's socket is known: not for what was sent over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_id: Option<&'a str>,

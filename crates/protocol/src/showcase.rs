@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     events::events,
-    lenient::{Any, RoomRef, Text},
+    lenient::{Any, Text},
     native::{Nothing, Notification, ServerShutdown},
 };
 
@@ -23,8 +23,6 @@ events! {
         EDIT "edit" (Edit) -> Nothing,
         CURSOR_MOVE "cursor-move" (CursorMove) -> Nothing,
         SAVE_DATA "save-data" (SaveData) -> Nothing,
-        JOIN_ROOM "join-room" (RoomRef) -> Nothing,
-        LEAVE_ROOM "leave-room" (RoomRef) -> Nothing,
     }
     server {
         WELCOME "welcome" (Welcome<'static>),
@@ -47,6 +45,15 @@ events! {
     }
     both {}
 }
+
+/// The conversation that everybody in the dialect is in.
+pub const LOBBY: &str = "lobby";
+
+/// The conversation of those who `join`ed by name: they are counted.
+pub const NAMED: &str = "lobby:named";
+
+/// Messages that a newcomer is given.
+pub const PREVIOUS: usize = 100;
 
 /// The longest text that `message` takes, in characters.
 pub const MESSAGE_CHARS: usize = 500;
@@ -86,7 +93,7 @@ pub struct SendMessage {
 pub struct Data {
     /// What.
     pub text: String,
-    /// When, as the client says, in milliseconds since 1970.
+    /// When, as the client says, in milliseconds since 1970; the server's time counts.
     pub timestamp: f64,
 }
 

@@ -119,6 +119,14 @@ pub enum LogFormat {
 pub enum DialectName {
     /// `noun:verb`.
     Native,
+    /// Who is online, direct messages, rooms.
+    OnlineUsers,
+    /// Echoes, broadcasts and rooms.
+    Rooms,
+    /// Stored conversations.
+    Conversations,
+    /// A public chat, notifications, documents.
+    Showcase,
 }
 
 /// Everything `trunkline serve` needs to know, checked.
@@ -384,10 +392,15 @@ fn namespaces(text: &str) -> Result<Vec<(String, DialectName)>, String> {
         }
         let dialect = match dialect {
             "native" => DialectName::Native,
-            "online-users" | "rooms" | "conversations" | "showcase" => {
-                return Err(format!("`{dialect}`: this dialect is not in this version; use native"));
+            "online-users" => DialectName::OnlineUsers,
+            "rooms" => DialectName::Rooms,
+            "conversations" => DialectName::Conversations,
+            "showcase" => DialectName::Showcase,
+            _ => {
+                return Err(format!(
+                    "`{dialect}`: there is no such dialect; use native, online-users, rooms, conversations or showcase"
+                ));
             }
-            _ => return Err(format!("`{dialect}`: there is no such dialect; use native")),
         };
         namespaces.push((path.to_owned(), dialect));
     }

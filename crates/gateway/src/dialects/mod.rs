@@ -3,14 +3,20 @@
 //! [`Gatekeeper`] is what the hub calls for every namespace: it lets clients in and hands their events to the
 //! namespace's dialect.
 
+pub mod conversations;
 pub mod native;
+pub mod online_users;
+pub mod rooms;
+pub mod showcase;
+mod wire;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
-use trunkline_hub::{CloseReason, Encoded, Event, Handler, Refusal, Socket};
+use trunkline_hub::{CloseReason, Encoded, Event, Handler, Namespace, Packet, Refusal, Socket, Targets};
 use trunkline_protocol::{
     Code, Failure, ids,
     native::{Deleted, Edited, Message},
@@ -74,10 +80,24 @@ pub trait Dialect: Send + Sync + 'static {
         false
     }
 
+    /// An event that every socket is sent again and again, and the time in between.
+    fn heartbeat(&self) -> Option<(Duration, Encoded)> {
+        None
+    }
+
     /// How often a socket may send events, if this dialect has a rule of its own besides `--rate-limit`.
     /// `--rate-limit off` switches it off.
     fn rate(&self) -> Option<EventRate> {
         None
+    }
+}
+
+/// Sends `event` to every socket of `namespace` on this node, again after each `period`, until `stop`.
+pub async fn heartbeat(namespace: Namespace, period: Duration, event: Encoded, stop: CancellationToken) {
+    let packet = Packet::new(event);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        namespace.deliver(&packet, &Targets::everyone(), true);
     }
 }
 
@@ -103,8 +123,19 @@ pub struct MessageWords {
     pub filled: &'static [(&'static str, Fill)],
     /// A JSON object to send the message in, and the name of the field for it.
     pub envelope: Option<(String, &'static str)>,
-    /// Whether the sending socket hears it too.
-    pub echo: bool,
+    /// Which of the sender's own sockets hear it.
+    pub echo: Echo,
+}
+
+/// Which of a sender's own sockets hear what one of them sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// None because they are the sender's; those that joined the conversation do, but for the sending one.
+    Members,
+    /// All but the sending one, of a direct message too.
+    Others,
+    /// The sending one too.
+    All,
 }
 
 impl MessageWords {
@@ -115,6 +146,20 @@ impl MessageWords {
             Some((outer, field)) => payload.inside(outer, field),
             None => payload,
         }
+    }
+
+    /// As an event, when nothing is left to be filled in.
+    pub fn into_event(self) -> Encoded {
+        let name = serde_json::Value::from(self.event);
+        let text = match self.envelope {
+            None => format!("[{name},{}]", self.payload),
+            Some((outer, field)) => {
+                let (field, fields) = (serde_json::Value::from(field), outer.trim_end().trim_end_matches('}'));
+                let comma = if fields.ends_with('{') { "" } else { "," };
+                format!("[{name},{fields}{comma}{field}:{}}}]", self.payload)
+            }
+        };
+        Encoded::new(text, Vec::new())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use trunkline_adapter::Fill;
 use trunkline_hub::{CloseReason, Encoded, Event, Socket};
 use trunkline_protocol::{
@@ -12,7 +12,10 @@ use trunkline_protocol::{
     native::{self, Message, event as name},
 };
 
-use super::{Dialect, MessageWords};
+use super::{
+    Dialect, Echo, MessageWords,
+    wire::{answer, last_word, optional_payload, payload, shutdown},
+};
 use crate::{
     domain::{Caller, Domain, Effect, Member, Session},
     time::{iso, now_ms, since_epoch_ms},
@@ -61,23 +64,7 @@ impl Dialect for Native {
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Encoded> {
-        let message = match reason {
-            CloseReason::Shutdown => "the server is shutting down",
-            CloseReason::SlowConsumer => "this connection reads too slowly",
-            CloseReason::TokenExpired => "the token has expired",
-            CloseReason::RateLimited => "too many events",
-            CloseReason::Revoked => "access was revoked",
-            CloseReason::Forbidden => "access is forbidden",
-            CloseReason::Internal => "internal error",
-            // Node's servers say nothing before a disconnect that a cluster member asked for, nor do we.
-            CloseReason::ServerDisconnect | CloseReason::ServerClose => return None,
-            // The client began it.
-            CloseReason::ClientDisconnect
-            | CloseReason::TransportClose
-            | CloseReason::TransportError
-            | CloseReason::PingTimeout
-            | CloseReason::ParseError => return None,
-        };
+        let message = last_word(reason)?;
         let retryable = reason.how() == trunkline_hub::Close::Transport;
         Some(Encoded::event(name::ERROR, &native::ErrorEvent { code: reason.code(), message, event: None, retryable }))
     }
@@ -97,13 +84,7 @@ impl Dialect for Native {
                 if started { name::TYPING_START } else { name::TYPING_STOP },
                 &native::TypingNotice { user_id: user, conversation_id: conversation },
             ),
-            Effect::Shutdown { reconnect_after } => Encoded::event(
-                name::SERVER_SHUTDOWN,
-                &native::ServerShutdown {
-                    message: "the server is shutting down, reconnecting will reach another node".to_owned(),
-                    reconnect_after_ms: u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX),
-                },
-            ),
+            Effect::Shutdown { reconnect_after } => Encoded::event(name::SERVER_SHUTDOWN, &shutdown(reconnect_after)),
             Effect::Delivered { conversation, seq, user } => Encoded::event(
                 name::MESSAGE_DELIVERED,
                 &native::DeliveredNotice { conversation_id: conversation, seq, user_id: user },
@@ -174,7 +155,8 @@ fn stored<T: Serialize>(
     payload: &T,
     filled: &'static [(&'static str, Fill)],
 ) -> Option<MessageWords> {
-    Some(MessageWords { event, payload: serde_json::to_string(payload).ok()?, filled, envelope: None, echo: false })
+    let payload = serde_json::to_string(payload).ok()?;
+    Some(MessageWords { event, payload, filled, envelope: None, echo: Echo::Others })
 }
 
 /// Event to command, and its result to an answer.
@@ -215,25 +197,6 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
     }
 }
 
-fn answer<T: Serialize>(value: T) -> Encoded {
-    Encoded::ack(&Ack::from(Ok(value)))
-}
-
-/// The event's first argument, which must be there.
-fn payload<T: DeserializeOwned>(event: &Event) -> Result<T, Failure> {
-    optional_payload(event)?.ok_or_else(|| Failure::invalid(format!("{} needs a payload", event.name)))
-}
-
-fn optional_payload<T: DeserializeOwned>(event: &Event) -> Result<Option<T>, Failure> {
-    event.args.payload().map_err(|error| Failure::invalid(format!("{}: {}", event.name, reason(&error))))
-}
-
-/// What is wrong, without serde's position in a text that the client never saw.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
-}
-
 /// A failure reaches the client by the ack, or else as `error`.
 fn fail(socket: &Socket, event: Event, failure: Failure) {
     tracing::debug!(event = %event.name, code = failure.code.as_str(), message = %failure.message, "refused an event");
@@ -258,23 +221,8 @@ fn member_change<'a>(member: &Member<'a>) -> native::MemberChange<'a> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use trunkline_protocol::native::Join;
 
     use super::*;
-
-    fn event(args: &str) -> Event {
-        let args = Encoded::new(args.to_owned(), vec![]);
-        Event { name: args.event_name().unwrap().into_owned(), args, ack: None }
-    }
-
-    #[test]
-    fn a_wrong_payload_is_explained_without_positions() {
-        let failure = payload::<Join>(&event(r#"["conversation:join",{"limit":5}]"#)).unwrap_err();
-        assert_eq!(failure.message, "conversation:join: missing field `conversationId`");
-        assert_eq!(failure.code, Code::Invalid);
-        let failure = payload::<Join>(&event(r#"["conversation:join"]"#)).unwrap_err();
-        assert_eq!(failure.message, "conversation:join needs a payload");
-    }
 
     #[test]
     fn only_closings_by_the_server_have_a_last_word() {

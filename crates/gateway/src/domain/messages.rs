@@ -13,7 +13,10 @@ use trunkline_protocol::{
 use trunkline_store::{self as store, Entry, Kind, NewEntry, Publication};
 
 use super::{Caller, Domain, store_failure, user_room};
-use crate::time::{iso, now_ms};
+use crate::{
+    dialects::Echo,
+    time::{iso, now_ms},
+};
 
 /// What a log entry holds besides what the store itself needs.
 #[derive(Debug, Deserialize, Serialize)]
@@ -123,16 +126,16 @@ impl Domain {
     }
 }
 
-/// Who hears a message: a conversation's members, the sending socket only with `echo`. A direct one goes to all sockets of the
-/// recipient and of the sender, joined or not; each audience is one room, so that only nodes with such sockets are bothered.
-fn audiences(caller: Caller<'_>, message: &Message, echo: bool) -> Vec<Targets> {
-    let heard = |targets| if echo { targets } else { caller.others(targets) };
+/// Who hears a message: a conversation's members. A direct one goes to all sockets of the recipient and, as far as `echo` says,
+/// of the sender, joined or not; each audience is one room, so that only nodes with such sockets are bothered.
+fn audiences(caller: Caller<'_>, message: &Message, echo: Echo) -> Vec<Targets> {
+    let heard = |targets| if echo == Echo::All { targets } else { caller.others(targets) };
     let Some(recipient) = &message.recipient_user_id else {
         return vec![heard(Targets::room(&*message.conversation_id))];
     };
     let (recipient, sender) = (user_room(recipient), user_room(&message.sender_id));
     let to_recipient = heard(Targets::room(RoomName::clone(&recipient)));
-    if recipient == sender {
+    if recipient == sender || echo == Echo::Members {
         return vec![to_recipient];
     }
     vec![to_recipient, heard(Targets::room(sender)).except(recipient)]
