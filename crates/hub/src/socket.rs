@@ -131,11 +131,14 @@ struct Inbox {
     draining: bool,
     /// Set by the lane's `closed`: nothing is accepted after it.
     closed: bool,
+    /// Set by `finish`: the last job closes the socket, and no event is accepted after it.
+    finishing: bool,
 }
 
 enum Job {
     Connected,
     Event(Event),
+    Close(CloseReason),
     Disconnected(CloseReason),
 }
 
@@ -290,6 +293,16 @@ impl Socket {
         self.0.outbox.close(reason.how(), last.as_ref());
     }
 
+    /// Closes it as [`Socket::close`] does, but after everything in its inbox is handled and answered. Events that arrive
+    /// from now on are dropped: a client that gets no answer knows that it has to ask again.
+    pub fn finish(&self, reason: CloseReason) {
+        let mut inbox = self.0.inbox.lock();
+        if !inbox.closed && !inbox.finishing {
+            inbox.finishing = true;
+            self.enqueue(&mut inbox, Job::Close(reason));
+        }
+    }
+
     /// Called by the lane when CONNECT has been answered, or its answer is queued: from here on the client hears us.
     pub fn opened(&self) {
         let greeted = catch_unwind(AssertUnwindSafe(|| self.0.namespace.handler().opened(self)));
@@ -304,7 +317,7 @@ impl Socket {
         metrics::event_in();
         let refused = {
             let mut inbox = self.0.inbox.lock();
-            if inbox.closed {
+            if inbox.closed || inbox.finishing {
                 return;
             }
             let bytes = event.args.len();
@@ -385,6 +398,7 @@ impl Socket {
         match job {
             Job::Connected => handler.connected(self).await,
             Job::Event(event) => handler.event(self, event).await,
+            Job::Close(reason) => self.close(reason),
             Job::Disconnected(reason) => {
                 metrics::closed(reason);
                 // The handler sees the rooms the socket was in; they go whatever it does.

@@ -86,3 +86,20 @@ async fn a_refused_client_leaves_nothing_behind() {
     assert!(namespace.is_empty());
     assert!(namespace.rooms().is_empty());
 }
+
+#[tokio::test]
+async fn a_socket_that_finishes_answers_what_it_has_and_takes_no_more() {
+    let recorder = Arc::new(Recorder::closed_gate());
+    let (hub, namespace) = namespace(&recorder);
+    let (socket, seen) = connect(&namespace, "a").await;
+    socket.receive(event("e", 1, Some(1)));
+    socket.receive(event("e", 2, Some(2)));
+    socket.finish(CloseReason::Shutdown);
+    socket.finish(CloseReason::Shutdown);
+    socket.receive(event("e", 3, Some(3)));
+    assert_eq!(seen.closings().len(), 0);
+    recorder.gate.add_permits(10);
+    timeout(DEADLINE, hub.idle()).await.unwrap();
+    assert_eq!(seen.acks(), [1, 2].map(|id| (id, r#"["done"]"#.to_owned())));
+    assert_eq!(seen.closings().len(), 1);
+}
