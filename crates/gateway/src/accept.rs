@@ -27,7 +27,7 @@ use trunkline_hub::{
 use crate::{http::Shortcut, metrics::ACCEPT_ERRORS};
 
 /// How long a client may take to send the headers of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much of a connection is looked at for a handshake: all but the longest tokens and cookies fit.
 const FIRST_BYTES: usize = 8 * 1024;

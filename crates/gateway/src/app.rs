@@ -1,6 +1,10 @@
 //! The node: what is built from what, and in which order it goes up and down.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -23,6 +27,7 @@ use crate::{
     },
     domain::{Chain, Domain, PresencePolicy, Speaker},
     drain, http, metrics,
+    routing::{self, Routing, Tag},
 };
 
 /// Between heartbeats: three of them fit into a lease.
@@ -34,6 +39,10 @@ const FIRST_LINK: Duration = Duration::from_secs(5);
 /// How long a request to other nodes of the cluster waits for answers.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Addresses that belong to nobody, somewhere beyond this machine.
+const DOCUMENTATION_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const DOCUMENTATION_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
 /// A node that serves.
 #[derive(Debug)]
 pub struct Node {
@@ -43,6 +52,7 @@ pub struct Node {
     pub(crate) cluster: Cluster,
     pub(crate) store: Store,
     pub(crate) shared: http::Shared,
+    pub(crate) routing: Routing,
     pub(crate) presence_grace: Duration,
     pub(crate) drain_window: Duration,
     pub(crate) drain_timeout: Duration,
@@ -81,7 +91,10 @@ impl Node {
                 specific_response_channel: false,
             },
         );
-        let store = store(&config, &cluster, address);
+        let reached_at = internal.as_ref().and_then(|listener| listener.local_addr().ok()).unwrap_or(address);
+        let identity = identity(&config, reached_at);
+        let own = Tag::of(&identity.id, &identity.epoch);
+        let store = store(&config, &cluster, identity);
         let domain = domain(&config, &cluster, &store);
         let authenticator = Authenticator::new(&config.auth);
         let (tasks, stop_accepting) = (TaskTracker::new(), CancellationToken::new());
@@ -95,13 +108,24 @@ impl Node {
             }
         }
         let lanes = Lanes::new(&hub, &config);
+        let routing = Routing::new(routing::Parts {
+            own,
+            secret: config.cluster_secret.clone(),
+            hub: hub.clone(),
+            lanes: lanes.clone(),
+            domain: Arc::clone(&domain),
+            nodes: Arc::clone(&store.nodes),
+            max_payload: config.max_payload,
+            longest_poll: config.ping_interval + config.ping_timeout,
+        });
         let shared = http::Shared::new(http::Parts {
             node_id: config.node_id.clone(),
             auth_mode: authenticator.mode(),
             demo_secret: demo_secret(&config),
+            api_key: config.api_key.clone(),
             hub: hub.clone(),
             cluster: cluster.clone(),
-            lanes: lanes.clone(),
+            routing: routing.clone(),
             metrics,
         });
         if !cluster.ready(FIRST_LINK).await {
@@ -114,6 +138,7 @@ impl Node {
             cluster,
             store,
             shared,
+            routing,
             presence_grace: config.presence_grace,
             drain_window: config.drain_window,
             drain_timeout: config.drain_timeout,
@@ -123,7 +148,7 @@ impl Node {
             tasks,
             address,
         };
-        node.heartbeat().await;
+        node.heart().beat().await;
         node.serve(config, listener, internal);
         Ok(node)
     }
@@ -133,9 +158,13 @@ impl Node {
         self.address
     }
 
-    /// Serves until `signal`, then takes the node down. Whether everything came to its end in time.
+    /// Serves until `signal`, or until the node is asked to drain, then takes it down. Whether everything came to its end in
+    /// time.
     pub async fn run(self, signal: impl Future<Output = ()>) -> bool {
-        signal.await;
+        tokio::select! {
+            () = signal => {}
+            () = self.routing.drain_asked() => {}
+        }
         drain::drain(self).await
     }
 
@@ -152,19 +181,19 @@ impl Node {
             let (connections, stop) = (self.connections.clone(), self.stop_accepting.clone());
             self.tasks.spawn(accept::serve(listener, entrance, unacknowledged, connections, stop));
         }
-        let heart = Heart {
-            store: self.store.clone(),
-            domain: Arc::clone(&self.domain),
-            hub: self.hub.clone(),
-            shared: self.shared.clone(),
-        };
+        let heart = self.heart();
         let stop = self.stop_heartbeat.clone();
         self.tasks.spawn(async move { heart.beat_until(stop).await });
     }
 
-    async fn heartbeat(&self) {
-        let (store, domain) = (self.store.clone(), Arc::clone(&self.domain));
-        Heart { store, domain, hub: self.hub.clone(), shared: self.shared.clone() }.beat().await;
+    fn heart(&self) -> Heart {
+        Heart {
+            store: self.store.clone(),
+            domain: Arc::clone(&self.domain),
+            hub: self.hub.clone(),
+            shared: self.shared.clone(),
+            routing: self.routing.clone(),
+        }
     }
 }
 
@@ -211,6 +240,7 @@ struct Heart {
     domain: Arc<Domain>,
     hub: Hub,
     shared: http::Shared,
+    routing: Routing,
 }
 
 impl Heart {
@@ -243,7 +273,9 @@ impl Heart {
         };
         self.shared.set_store_up(up);
         metrics::heartbeat(up);
+        self.routing.agree().await;
         if let (Ok(nodes), Ok(online)) = (self.store.nodes.alive().await, self.store.presence.count().await) {
+            self.routing.nodes_are(&nodes);
             metrics::cluster(nodes.len(), online);
         }
     }
@@ -282,13 +314,31 @@ fn announce(config: &Config, address: SocketAddr, internal: Option<&TcpListener>
     }
 }
 
-fn store(config: &Config, cluster: &Cluster, address: SocketAddr) -> Store {
-    let identity = NodeIdentity {
+fn identity(config: &Config, reached_at: SocketAddr) -> NodeIdentity {
+    NodeIdentity {
         id: config.node_id.clone(),
         epoch: format!("{:016x}", rand::random::<u64>()),
-        advertise: config.advertise.clone().or_else(|| Some(address.to_string())),
+        advertise: config.advertise.clone().or_else(|| Some(reachable(reached_at).to_string())),
         version: crate::VERSION.to_owned(),
+    }
+}
+
+/// All addresses of a machine are no address to be reached at: the one it would use to reach others is.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    let (all, elsewhere) = match address {
+        SocketAddr::V4(_) => (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), SocketAddr::from((DOCUMENTATION_V4, 9))),
+        SocketAddr::V6(_) => (SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), SocketAddr::from((DOCUMENTATION_V6, 9))),
     };
+    if address.ip().is_unspecified() {
+        // Connecting a UDP socket sends nothing, it only looks up the route.
+        let route =
+            UdpSocket::bind(all).and_then(|socket| socket.connect(elsewhere).and_then(|()| socket.local_addr()));
+        address.set_ip(route.map_or_else(|_| Ipv4Addr::LOCALHOST.into(), |local| local.ip()));
+    }
+    address
+}
+
+fn store(config: &Config, cluster: &Cluster, identity: NodeIdentity) -> Store {
     let limits = LogLimits { max_entries: config.log_max_entries, max_age: config.log_max_age };
     match &config.redis {
         Some(topology) => Store::redis(topology, identity, limits),

@@ -3,7 +3,7 @@
 //! In reading order:
 //! - [`config`]: what it was told, checked
 //! - [`app`]: what is built from what; [`drain`]: how it goes down
-//! - [`accept`], [`http`]: connections and requests come in
+//! - [`accept`], [`http`]: connections and requests come in; [`routing`]: to the node that has their session
 //! - [`auth`]: who is it; [`dialects`]: events to commands, effects to events; [`domain`]: what the commands do
 //! - [`telemetry`], [`metrics`]: what can be seen of it
 
@@ -16,6 +16,7 @@ pub mod domain;
 pub mod drain;
 pub mod http;
 pub mod metrics;
+pub mod routing;
 pub mod telemetry;
 mod time;
 

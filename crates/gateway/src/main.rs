@@ -4,7 +4,8 @@ mod cli;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use trunkline_gateway::{
     app::Node,
     auth,
@@ -19,6 +20,9 @@ const STACK: usize = 8 << 20;
 
 /// The configuration is wrong.
 const BAD_CONFIG: u8 = 2;
+
+/// Added to the number of the signal that ended the program at once, as shells do.
+const KILLED: u8 = 128;
 
 fn main() -> ExitCode {
     let outcome = match cli::parse() {
@@ -44,20 +48,47 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     let metrics = metrics::install()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::new()?;
         let node = Node::start(config, metrics).await?;
-        let asked = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+        let asked = CancellationToken::new();
+        let insisted = async {
+            signals.next().await;
+            asked.cancel();
+            signals.next().await
         };
-        let whole = node.run(asked).await;
-        Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        tokio::select! {
+            whole = node.run(asked.cancelled()) => Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            number = insisted => {
+                tracing::warn!("a second signal: stopping at once, clients are cut off");
+                Ok(ExitCode::from(KILLED + number))
+            }
+        }
     });
     telemetry.close();
+    // Not by dropping it, which would wait for what a second signal is to end.
+    runtime.shutdown_background();
     outcome
+}
+
+/// The two signals that ask a node to go.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        let kind = tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        };
+        u8::try_from(kind.as_raw_value()).unwrap_or_default()
+    }
 }
 
 fn token(secret: String, user: &str, ttl: &str) -> anyhow::Result<ExitCode> {

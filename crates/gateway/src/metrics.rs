@@ -7,6 +7,12 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 pub(crate) const ACCEPT_ERRORS: &str = "trunkline_accept_errors_total";
 /// Requests from origins that may not connect.
 pub(crate) const FOREIGN_ORIGINS: &str = "trunkline_foreign_origins_total";
+/// Requests of clients, by what became of them.
+pub(crate) const SESSION_REQUESTS: &str = "trunkline_session_requests_total";
+/// Requests of other nodes, by what became of them.
+pub(crate) const INTERNAL_REQUESTS: &str = "trunkline_internal_requests_total";
+/// WebSockets that come in here and end on another node.
+pub(crate) const TUNNELS: &str = "trunkline_tunnels";
 const BUILD: &str = "trunkline_build_info";
 const NODES: &str = "trunkline_nodes";
 const ONLINE: &str = "trunkline_users_online";
@@ -24,6 +30,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
     describe_gauge!(ONLINE, "Users online in the cluster");
     describe_gauge!(STORE_UP, "Whether the last heartbeat reached the store");
+    describe_counter!(SESSION_REQUESTS, "Requests to sessions, by what became of them");
+    describe_counter!(INTERNAL_REQUESTS, "Requests at the door for other nodes, by what became of them");
+    describe_gauge!(TUNNELS, "WebSockets that come in here and end on another node");
+    gauge!(TUNNELS).set(0.0);
+    crate::routing::count_from_zero();
     gauge!(BUILD, "version" => crate::VERSION).set(1.0);
     counter!(ACCEPT_ERRORS).absolute(0);
     counter!(FOREIGN_ORIGINS).absolute(0);

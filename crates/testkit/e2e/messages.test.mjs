@@ -4,7 +4,6 @@ import { after, before, describe, test } from "node:test";
 
 import { TRANSPORTS } from "./client.mjs";
 import { sharedCluster } from "./cluster.mjs";
-import { SESSION_ROUTING } from "./pending.mjs";
 
 const BURST = 2_000;
 /** More than an inbox holds, but no more refusals than an outbox holds: the sender reads only after it has sent. */
@@ -18,17 +17,16 @@ describe("behind a balancer without sticky sessions", { timeout: 240_000 }, () =
   after(() => it?.stop());
 
   for (const via of Object.keys(TRANSPORTS)) {
-    const skip = via !== "websocket" && SESSION_ROUTING;
-    test(`a message over ${via} reaches the other nodes and is acknowledged`, { timeout: 60_000, skip }, async () => {
+    test(`a message over ${via} reaches the other nodes and is acknowledged`, { timeout: 60_000 }, async () => {
       await isDelivered(await it.connectApart([`ada-${via}`, `grace-${via}`, `alan-${via}`], { via }));
     });
 
-    test(`${BURST} messages in a burst over ${via} arrive in order on another node`, { timeout: 90_000, skip }, async () => {
+    test(`${BURST} messages in a burst over ${via} arrive in order on another node`, { timeout: 90_000 }, async () => {
       await keepsOrder(await it.connectApart([`sender-${via}`, `reader-${via}`], { via }));
     });
   }
 
-  test("what is sent while polling gives way to a websocket keeps its order", { timeout: 60_000, skip: SESSION_ROUTING }, async () => {
+  test("what is sent while polling gives way to a websocket keeps its order", { timeout: 60_000 }, async () => {
     await keepsOrderWhileUpgrading(it.client("changing", { via: "upgrade" }), await it.connect("watching"));
   });
 

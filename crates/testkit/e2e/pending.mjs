@@ -4,12 +4,6 @@
  */
 const pending = (reason) => (process.env.E2E_PENDING ? false : reason);
 
-/** Long-polling, upgrades included, through a balancer that picks another node for each request. */
-export const SESSION_ROUTING = pending("needs session routing: polling requests are not forwarded to the node of their session yet");
-
-/** Session ids of polling that can't be made from a socket's public id. */
-export const SESSION_MAC = pending("needs session routing: session ids carry no unguessable part yet");
-
 /** Messages published while a node was not subscribed. */
 export const GAP_REPAIR = pending("needs gap repair: what was published while a node had lost its link is not read from the log yet");
 

@@ -142,10 +142,16 @@ pub struct Config {
     pub node_id: String,
     /// Where other nodes reach it.
     pub advertise: Option<String>,
+    /// What nodes sign session ids and requests to each other with; without it one is kept in the store.
+    pub cluster_secret: Option<Secret>,
+    /// Share of its clients that an overloaded node sends elsewhere per minute.
+    pub rebalance: Option<f64>,
     /// Who is believed.
     pub auth: Auth,
     /// Namespaces and what they speak.
     pub namespaces: Vec<(String, DialectName)>,
+    /// What back ends show.
+    pub api_key: Option<Secret>,
     /// Which pages may connect.
     pub origins: Origins,
     /// Which of Node's adapters this node is like.
@@ -232,7 +238,10 @@ impl Reader<'_> {
         let redis = self.optional("redis-url", topology);
         let node_id = self.optional("node-id", node_id);
         let advertise = self.optional("advertise", parse::host_and_port);
+        let cluster_secret = self.optional("cluster-secret", long_secret);
+        let rebalance = self.required("rebalance", parse::share);
         let auth = self.auth();
+        let api_key = self.optional("api-key", long_secret);
         let namespaces = self.required("namespaces", namespaces);
         let origins = self.optional("cors-origins", origins);
         self.required("adapter", |text| match text {
@@ -278,7 +287,10 @@ impl Reader<'_> {
             redis,
             node_id: node_id.unwrap_or_else(default_node_id),
             advertise,
+            cluster_secret,
+            rebalance: rebalance?,
             auth: auth?,
+            api_key,
             namespaces: namespaces?,
             origins: origins.unwrap_or(Origins::Same),
             adapter: adapter?,
@@ -368,6 +380,16 @@ fn node_id(text: &str) -> Result<String, String> {
     } else {
         Err("expected 1 to 64 letters, digits, '-', '_' or '.'".to_owned())
     }
+}
+
+/// Bytes of a secret that nobody is to guess.
+const LONG_SECRET: usize = 16;
+
+fn long_secret(text: &str) -> Result<Secret, String> {
+    if text.len() < LONG_SECRET {
+        return Err(format!("must have at least {LONG_SECRET} characters"));
+    }
+    Ok(Secret(text.to_owned()))
 }
 
 fn default_node_id() -> String {

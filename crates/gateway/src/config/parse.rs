@@ -90,6 +90,18 @@ pub(super) fn rate(text: &str) -> Result<Option<(u32, u32)>, String> {
     read().map(Some).ok_or_else(|| "expected RATE/BURST such as 200/4000, or off".to_owned())
 }
 
+/// `2%`, or `None` for `off`. At most a quarter.
+pub(super) fn share(text: &str) -> Result<Option<f64>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent {
+        Some(percent) if percent > 0.0 && percent <= 25.0 => Ok(Some(percent / 100.0)),
+        _ => Err("expected a share of at most a quarter, such as 2%, or off".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +122,15 @@ mod tests {
         assert_eq!(address("3000"), Ok("0.0.0.0:3000".parse().unwrap()));
         assert_eq!(address("localhost:0"), Ok("127.0.0.1:0".parse().unwrap()));
         assert!(address("example").is_err());
+    }
+
+    #[test]
+    fn shares_are_per_cent() {
+        assert_eq!(share("2%"), Ok(Some(0.02)));
+        assert_eq!(share("off"), Ok(None));
+        for text in ["", "2", "0%", "-1%", "26%", "NaN%", "%"] {
+            assert!(share(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -50,6 +50,20 @@ pub const SETTINGS: &[Setting] = &[
     Setting { name: "node-id", value: "NAME", help: "This node's name; default: host name and a random part", ..PLAIN },
     Setting { name: "advertise", value: "HOST:PORT", help: "Where other nodes reach this one", ..PLAIN },
     Setting {
+        name: "cluster-secret",
+        value: "SECRET",
+        help: "What nodes sign session ids and requests to each other with, the same on all; without it: one kept in Redis",
+        secret: true,
+        ..PLAIN
+    },
+    Setting {
+        name: "rebalance",
+        value: "SHARE",
+        default: Some("off"),
+        help: "Share of its clients, such as 2%, that a node with more than its part sends elsewhere per minute, or off",
+        ..PLAIN
+    },
+    Setting {
         name: "auth",
         value: "MODE",
         default: Some("jwt"),
@@ -95,14 +109,7 @@ pub const SETTINGS: &[Setting] = &[
         help: "Origins that browsers may connect from, or *; checked on WebSocket upgrades too. Without it: the same origin",
         ..PLAIN
     },
-    Setting {
-        name: "api-key",
-        value: "KEY",
-        help: "For the HTTP interface for back ends",
-        effective: false,
-        secret: true,
-        ..PLAIN
-    },
+    Setting { name: "api-key", value: "KEY", help: "For the HTTP interface for back ends", secret: true, ..PLAIN },
     Setting { name: "adapter", value: "MODE", default: Some("classic"), help: "classic or sharded", ..PLAIN },
     Setting {
         name: "adapter-subscriptions",

@@ -25,7 +25,7 @@ pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Rea
             (false, format!("degraded: {why}, for {:.0} s", since.elapsed().as_secs_f64()))
         }
     };
-    let draining = shared.0.draining.load(Ordering::Acquire);
+    let draining = shared.0.routing.is_leaving();
     let store_up = shared.0.store_up.load(Ordering::Acquire);
     let status = match (draining, linked && store_up) {
         (true, _) => "draining",
@@ -52,7 +52,7 @@ pub(super) async fn socket(State(shared): State<Shared>) -> Json<SocketHealth> {
     Json(SocketHealth {
         status: "ok".to_owned(),
         socket: SocketState {
-            initialized: !shared.0.draining.load(Ordering::Acquire),
+            initialized: !shared.0.routing.is_leaving(),
             connected,
             rooms: rooms.saturating_sub(connected),
         },

@@ -2,6 +2,8 @@
 
 mod demo;
 mod health;
+mod key;
+mod nodes;
 mod origin;
 mod pages;
 
@@ -33,7 +35,10 @@ use trunkline_protocol::{Code, http::HttpError};
 pub use origin::OriginPolicy;
 pub use pages::are_built;
 
-use crate::{app::Lanes, config::Secret};
+use crate::{
+    config::Secret,
+    routing::{self, Routing},
+};
 
 /// What the handlers look at. Cheap to clone.
 #[derive(Clone)]
@@ -43,11 +48,11 @@ struct Inner {
     node_id: String,
     auth_mode: &'static str,
     demo_secret: Option<Secret>,
+    api_key: Option<Secret>,
     hub: Hub,
     cluster: Cluster,
-    lanes: Lanes,
+    routing: Routing,
     metrics: PrometheusHandle,
-    draining: AtomicBool,
     store_up: AtomicBool,
 }
 
@@ -60,12 +65,14 @@ pub struct Parts {
     pub auth_mode: &'static str,
     /// The key with which the demo page's tokens are minted, when it may have some.
     pub demo_secret: Option<Secret>,
+    /// What back ends show.
+    pub api_key: Option<Secret>,
     /// The node's sockets.
     pub hub: Hub,
     /// The node's link to the others.
     pub cluster: Cluster,
     /// What serves Socket.IO.
-    pub lanes: Lanes,
+    pub routing: Routing,
     /// What renders `/metrics`.
     pub metrics: PrometheusHandle,
 }
@@ -73,23 +80,18 @@ pub struct Parts {
 impl Shared {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { node_id, auth_mode, demo_secret, hub, cluster, lanes, metrics } = parts;
+        let Parts { node_id, auth_mode, demo_secret, api_key, hub, cluster, routing, metrics } = parts;
         Self(Arc::new(Inner {
             node_id,
             auth_mode,
             demo_secret,
+            api_key,
             hub,
             cluster,
-            lanes,
+            routing,
             metrics,
-            draining: AtomicBool::new(false),
             store_up: AtomicBool::new(true),
         }))
-    }
-
-    /// From now on the node is not ready, and says that it is leaving.
-    pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
     }
 
     /// Whether the last heartbeat reached the store.
@@ -115,10 +117,12 @@ pub fn public(shared: Shared, origins: OriginPolicy, internal_too: bool) -> Rout
         .route(&format!("{PATH}/{{file}}"), get(pages::client_bundle))
         .route("/", get(pages::index))
         .route("/{*path}", get(pages::file));
-    router = router.merge(checks());
-    if internal_too {
-        router = router.route("/metrics", get(metrics));
-    }
+    router = router.merge(checks()).merge(for_back_ends(shared.clone()));
+    router = if internal_too {
+        router.route("/metrics", get(metrics)).merge(routing::door(shared.0.routing.clone()))
+    } else {
+        router.merge(routing::closed_door())
+    };
     router.fallback(not_found).layer(middleware::from_fn_with_state(origins, origin::check)).with_state(shared)
 }
 
@@ -133,7 +137,7 @@ pub struct Shortcut {
 impl Shortcut {
     /// Around [`public`] with the same arguments; `None` when there is no such lane.
     pub fn new(shared: Shared, origins: OriginPolicy) -> Option<Self> {
-        let open = shared.0.lanes.websocket.as_ref().is_some_and(WebSocketLane::is_open);
+        let open = shared.0.routing.websocket_lane().is_some_and(WebSocketLane::is_open);
         open.then_some(Self { shared, origins })
     }
 
@@ -143,14 +147,27 @@ impl Shortcut {
             None => !opening.has("origin"),
             Some(origin) => self.origins.allows(origin, opening.header("host")),
         };
-        let shared = &self.shared.0;
-        shared.lanes.websocket.as_ref().filter(|_| allowed && !shared.draining.load(Ordering::Acquire))
+        let routing = &self.shared.0.routing;
+        routing.websocket_lane().filter(|_| allowed && !routing.is_leaving())
     }
 }
 
 /// What operators and other nodes reach.
 pub fn internal(shared: Shared) -> Router {
-    Router::new().merge(checks()).route("/metrics", get(metrics)).fallback(not_found).with_state(shared)
+    Router::new()
+        .merge(checks())
+        .merge(for_back_ends(shared.clone()))
+        .merge(routing::door(shared.0.routing.clone()))
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .with_state(shared)
+}
+
+/// What needs the API key.
+fn for_back_ends(shared: Shared) -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/nodes/{id}/drain", post(nodes::drain))
+        .route_layer(middleware::from_fn_with_state(shared, key::require))
 }
 
 fn checks() -> Router<Shared> {
@@ -158,14 +175,11 @@ fn checks() -> Router<Shared> {
 }
 
 async fn socketio(State(shared): State<Shared>, request: Request<Body>) -> Response {
-    if shared.0.draining.load(Ordering::Acquire) && !has_session(&request) {
+    if shared.0.routing.is_leaving() && !has_session(&request) {
         // A stock client tries again, and a load balancer that has looked at /health/ready sends it elsewhere.
         return failure(Code::Unavailable, "the server is shutting down");
     }
-    match &shared.0.lanes.websocket {
-        Some(lane) if lane.takes(&request) => lane.call(request),
-        _ => shared.0.lanes.socketioxide.call(request).await,
-    }
+    shared.0.routing.call(request).await
 }
 
 fn has_session<B>(request: &Request<B>) -> bool {
