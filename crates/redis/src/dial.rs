@@ -75,12 +75,8 @@ pub(crate) async fn dial(topology: &Topology, address: &Address, on_push: Option
     connect(address, topology.access(), topology.db(), on_push).await
 }
 
-/// Connects to a Sentinel.
-pub(crate) async fn dial_sentinel(topology: &Topology, address: &Address) -> Result<Link> {
-    connect(address, topology.sentinel_access(), 0, None).await
-}
-
-async fn connect(address: &Address, access: &Access, db: i64, on_push: Option<OnPush>) -> Result<Link> {
+/// Connects to any server.
+pub(crate) async fn connect(address: &Address, access: &Access, db: i64, on_push: Option<OnPush>) -> Result<Link> {
     let broken = Arc::new(AtomicBool::new(false));
     let push = Push { broken: Arc::clone(&broken), on_push };
     let config =

@@ -1,4 +1,4 @@
-//! Who is master, who has which slot: asked of whoever answers first.
+//! Who is master, who has which slot.
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{ErrorKind, RedisError, Value, from_redis_value};
@@ -12,26 +12,14 @@ use crate::{
     topology::{Address, Topology},
 };
 
-/// Asks all Sentinels at once. The first that knows the master has the say: they agree among each other.
-pub(crate) async fn master(topology: &Topology, sentinels: &[Address], name: &str) -> Result<Address> {
-    first(sentinels, |sentinel| async move {
-        let link = dial::dial_sentinel(topology, sentinel).await?;
-        let mut ask = redis::cmd("SENTINEL");
-        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let found: Option<(String, u16)> = link.ask(&ask, DISCOVERY).await?;
-        let (host, port) = found.ok_or_else(|| Error::Refused {
-            what: format!("sentinel {sentinel}"),
-            source: (ErrorKind::MasterNameNotFoundBySentinel, "it knows no master of this name").into(),
-        })?;
-        Ok(Address::tcp(&host, port))
-    })
-    .await
-}
-
-/// Connects to a server and makes sure that it is a master: after a failover, Sentinels may name the old one a moment
-/// longer, and it may be back as a replica.
-pub(crate) async fn dial_master(topology: &Topology, address: &Address, on_push: Option<OnPush>) -> Result<Link> {
-    let link = dial::dial(topology, address, on_push).await?;
+/// Connects to the server that the Sentinels name, and makes sure that it is a master: it may just have come back as a
+/// replica.
+pub(crate) async fn dial_master(topology: &Topology, on_push: Option<OnPush>) -> Result<Link> {
+    let Some(sentinels) = topology.sentinels() else {
+        return Err(Error::unreachable("the master", (ErrorKind::EmptySentinelList, "there are no sentinels")));
+    };
+    let address = sentinels.master().await?;
+    let link = dial::dial(topology, &address, on_push).await?;
     match link.ask::<Value>(&redis::cmd("ROLE"), DISCOVERY).await {
         Ok(role) if is_master(&role) => Ok(link),
         Ok(_) => Err(Error::unreachable(

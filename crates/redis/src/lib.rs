@@ -4,8 +4,8 @@
 //! - [`Commands`]: sends commands and scripts to whoever is responsible, and never twice unless told that it may
 //! - [`PubSub`]: subscriptions that heal by themselves, and one stream of what they bring
 //!
-//! In reading order: `url` and `topology`, `dial` (one connection to one server), `discover` (who is master, who has
-//! which slot), `node` (a connection that is made when needed), `commands`, `pubsub`.
+//! In reading order: `url` and `topology`, `dial` (one connection to one server), `sentinels` and `discover` (who
+//! is master, who has which slot), `node` (a connection that is made when needed), `commands`, `pubsub`.
 //!
 //! Connections speak RESP3, so Redis 6.2 or newer or Valkey is needed. The client library encodes and parses; routing
 //! is ours, because its cluster client sends a command again after a lost connection, and then it may be carried
@@ -19,6 +19,7 @@ mod error;
 mod limits;
 mod node;
 mod pubsub;
+mod sentinels;
 mod slots;
 mod tls;
 mod topology;

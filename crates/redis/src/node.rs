@@ -35,12 +35,7 @@ pub(crate) enum Target {
     /// The server at this address.
     Server(Address),
     /// Whoever the Sentinels say is master at the time.
-    Master {
-        /// Whom to ask.
-        sentinels: Vec<Address>,
-        /// For whom.
-        name: String,
-    },
+    Master,
 }
 
 struct State {
@@ -59,7 +54,7 @@ impl Node {
     /// A connection that is not known to be broken. Waits for the pause after a failed attempt, and makes one attempt.
     pub(crate) async fn link(&self) -> Result<Arc<Link>> {
         let mut state = self.state.lock().await;
-        if let Some(link) = state.link.as_ref().filter(|link| !link.is_broken()) {
+        if let Some(link) = state.link.as_ref().filter(|link| self.is_good(link)) {
             return Ok(Arc::clone(link));
         }
         // Dropped first, so that a failed attempt leaves no connection that is known to be broken.
@@ -79,13 +74,16 @@ impl Node {
         Ok(Arc::clone(state.link.insert(link)))
     }
 
+    /// Neither known to be broken nor to lead to a master that has been replaced.
+    fn is_good(&self, link: &Link) -> bool {
+        let replaced = || self.topology.sentinels().is_some_and(|sentinels| sentinels.is_replaced(link.address()));
+        !link.is_broken() && (matches!(self.target, Target::Server(_)) || !replaced())
+    }
+
     async fn connect(&self) -> Result<Link> {
         match &self.target {
             Target::Server(address) => dial::dial(&self.topology, address, None).await,
-            Target::Master { sentinels, name } => {
-                let address = discover::master(&self.topology, sentinels, name).await?;
-                discover::dial_master(&self.topology, &address, None).await
-            }
+            Target::Master => discover::dial_master(&self.topology, None).await,
         }
     }
 }

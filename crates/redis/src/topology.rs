@@ -1,11 +1,19 @@
 //! What there is to reach, and how.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 
 use redis::{IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::url::{self, UrlError};
+use crate::{
+    sentinels::Sentinels,
+    url::{self, UrlError},
+};
 
 /// Where Redis is, what it is made of, and how to get in. Cheap to clone; prints no secret.
 ///
@@ -26,6 +34,8 @@ pub struct Topology(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) kind: Kind,
     pub(crate) access: Access,
+    /// Followed from the first time that anybody asks.
+    pub(crate) sentinels: OnceLock<Sentinels>,
     /// For the Sentinels.
     pub(crate) sentinel_access: Access,
     pub(crate) db: i64,
@@ -114,6 +124,14 @@ impl Topology {
         &self.0.access
     }
 
+    /// What the Sentinels say, if there are any. Followed by all clones together.
+    pub(crate) fn sentinels(&self) -> Option<&Sentinels> {
+        let Kind::Sentinel { sentinels, master } = &self.0.kind else { return None };
+        let access = &self.0.sentinel_access;
+        Some(self.0.sentinels.get_or_init(|| Sentinels::follow(sentinels, access, master)))
+    }
+
+    #[cfg(test)]
     pub(crate) fn sentinel_access(&self) -> &Access {
         &self.0.sentinel_access
     }

@@ -1,7 +1,7 @@
 //! From a URL to a topology. By hand, because no URL parser takes several hosts, and so that a mistake is named
 //! without repeating the password beside it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::OnceLock};
 
 use percent_encoding::percent_decode_str;
 
@@ -152,7 +152,7 @@ fn single(url: &Url<'_>, tls: bool) -> Result<Inner, UrlError> {
     };
     let access = url.access(tls)?;
     let kind = Kind::Single(address.clone());
-    Ok(Inner { kind, access, sentinel_access: Access::default(), db: db(url.path)? })
+    Ok(Inner { kind, access, sentinels: OnceLock::new(), sentinel_access: Access::default(), db: db(url.path)? })
 }
 
 fn unix(url: &Url<'_>) -> Result<Inner, UrlError> {
@@ -168,7 +168,13 @@ fn unix(url: &Url<'_>) -> Result<Inner, UrlError> {
         tls: None,
     };
     let kind = Kind::Single(Address::Unix(PathBuf::from(path)));
-    Ok(Inner { kind, access, sentinel_access: Access::default(), db: db(&option("db").unwrap_or_default())? })
+    Ok(Inner {
+        kind,
+        access,
+        sentinels: OnceLock::new(),
+        sentinel_access: Access::default(),
+        db: db(&option("db").unwrap_or_default())?,
+    })
 }
 
 fn cluster(urls: &[Url<'_>], tls: bool) -> Result<Inner, UrlError> {
@@ -189,7 +195,13 @@ fn cluster(urls: &[Url<'_>], tls: bool) -> Result<Inner, UrlError> {
         }
     }
     let access = first.access(tls)?;
-    Ok(Inner { kind: Kind::Cluster { seeds }, access, sentinel_access: Access::default(), db: 0 })
+    Ok(Inner {
+        kind: Kind::Cluster { seeds },
+        access,
+        sentinels: OnceLock::new(),
+        sentinel_access: Access::default(),
+        db: 0,
+    })
 }
 
 fn sentinel(url: &Url<'_>, tls: bool) -> Result<Inner, UrlError> {
@@ -203,7 +215,13 @@ fn sentinel(url: &Url<'_>, tls: bool) -> Result<Inner, UrlError> {
     let option = |name: &str| url.options.0.get(name).cloned();
     let sentinel_access =
         Access { user: option("sentinel_user"), password: option("sentinel_password"), tls: access.tls.clone() };
-    Ok(Inner { kind: Kind::Sentinel { sentinels, master }, access, sentinel_access, db: db(db_text)? })
+    Ok(Inner {
+        kind: Kind::Sentinel { sentinels, master },
+        access,
+        sentinels: OnceLock::new(),
+        sentinel_access,
+        db: db(db_text)?,
+    })
 }
 
 fn address(text: &str, default_port: u16) -> Result<Address, UrlError> {

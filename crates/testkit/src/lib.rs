@@ -1,6 +1,7 @@
 //! A Trunkline cluster in a test: real processes, real sockets, no mocks.
 //!
-//! Read in this order: [`eventually`] (waiting without sleeping blindly), [`RedisServer`] (a redis-server of one's own),
+//! Read in this order: [`eventually`] (waiting without sleeping blindly), [`RedisServer`] (a redis-server of one's own; [`RedisCluster`],
+//! [`RedisSentinel`] and [`RedisTls`] are made of those),
 //! [`Node`] (a running `trunkline serve`), [`Client`] (a small Socket.IO client).
 //!
 //! Everything here panics instead of returning errors where a test could do nothing but fail: the message says what was
@@ -11,8 +12,14 @@ mod eventually;
 mod node;
 mod process;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
+mod redis_tls;
 
 pub use client::{Client, ConnectError, connect};
 pub use eventually::{Outcome, eventually};
 pub use node::{Node, trunkline_binary};
 pub use redis::{Data, RedisServer};
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
+pub use redis_tls::RedisTls;

@@ -4,7 +4,7 @@ use crate::eventually::eventually;
 use crate::process::{Process, Signal};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub enum Data {
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    program: PathBuf,
     options: Vec<String>,
     directory: TempDir,
     process: Option<Process>,
@@ -57,16 +58,29 @@ impl RedisServer {
 
     /// Starts a server with further options of redis-server, e.g. `["--maxmemory", "2mb"]`.
     pub async fn start_with(options: &[&str]) -> Self {
-        let options = options.iter().map(ToString::to_string).collect();
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        Self::start_program(Path::new(REDIS_SERVER), |_, _| options.clone()).await
+    }
+
+    /// Starts another program that takes redis-server's options, such as a `valkey-server`.
+    pub async fn start_as(program: &Path, options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        Self::start_program(program, |_, _| options.clone()).await
+    }
+
+    /// Starts `program` with the options made for each attempt from its port and its directory.
+    pub(crate) async fn start_program(program: &Path, options: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         let directory = TempDir::with_prefix("redis-").expect("a temporary directory");
-        let mut server = Self { port: 0, options, directory, process: None };
+        let mut server = Self { port: 0, program: program.to_owned(), options: Vec::new(), directory, process: None };
         for _ in 0..ATTEMPTS {
             server.port = free_port();
+            server.options = options(server.port, server.directory.path());
             if server.launch().await {
                 return server;
             }
         }
-        panic!("redis-server did not start on any of {ATTEMPTS} ports; its last log:\n{}", server.log());
+        let program = program.display();
+        panic!("{program} did not start on any of {ATTEMPTS} ports; its last log:\n{}", server.log());
     }
 
     /// `redis://127.0.0.1:PORT`, the same over restarts.
@@ -85,6 +99,14 @@ impl RedisServer {
     /// While the server is stopped.
     pub fn pid(&self) -> u32 {
         self.running().pid()
+    }
+
+    /// Creates a user, with rules as of `ACL SETUSER`, e.g. `["~app:*", "&*", "+@all"]`. A restart forgets it.
+    pub async fn create_user(&self, name: &str, password: &str, rules: &[&str]) {
+        let password = format!(">{password}");
+        let mut command = redis::cmd("ACL");
+        command.arg("SETUSER").arg(name).arg("reset").arg("on").arg(password).arg(rules);
+        let _: () = command.query_async(&mut self.connection().await).await.expect("the rules of the user are valid");
     }
 
     /// A client of this server.
@@ -138,7 +160,7 @@ impl RedisServer {
 
     /// False when it ended at once, as with a port that someone else took.
     async fn launch(&mut self) -> bool {
-        let mut process = spawn(self.port, self.directory.path(), &self.options);
+        let mut process = spawn(&self.program, self.port, self.directory.path(), &self.options);
         let port = self.port;
         // Our own child must be alive when it answers: another server may hold the port.
         let ready = eventually(READY_WITHIN, "redis-server answering PING", || {
@@ -160,10 +182,11 @@ impl RedisServer {
     }
 }
 
+const REDIS_SERVER: &str = "redis-server";
 const LOG_FILE: &str = "redis.log";
 
-fn spawn(port: u16, directory: &Path, options: &[String]) -> Process {
-    let mut command = Command::new("redis-server");
+fn spawn(program: &Path, port: u16, directory: &Path, options: &[String]) -> Process {
+    let mut command = Command::new(program);
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--logfile", LOG_FILE])
         .arg("--dir")
@@ -175,14 +198,15 @@ fn spawn(port: u16, directory: &Path, options: &[String]) -> Process {
     match Process::spawn(&mut command) {
         Ok(process) => process,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            panic!("redis-server is not installed; these tests need it (Debian: apt-get install redis-server)")
+            let program = program.display();
+            panic!("{program} is not installed; these tests need it (Debian: apt-get install redis-server)")
         }
-        Err(e) => panic!("redis-server could not be started: {e}"),
+        Err(e) => panic!("{} could not be started: {e}", program.display()),
     }
 }
 
 /// A port that nobody listened on a moment ago. Each test process walks the range from a different place.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static STEP: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     for _ in 0..span {

@@ -63,9 +63,7 @@ impl Commands {
         let node = |target| Node::new(topology.clone(), target, Arc::clone(&connects));
         let route = match topology.kind() {
             Kind::Single(address) => Route::Server(node(Target::Server(address.clone()))),
-            Kind::Sentinel { sentinels, master } => {
-                Route::Master(node(Target::Master { sentinels: sentinels.clone(), name: master.clone() }))
-            }
+            Kind::Sentinel { .. } => Route::Master(node(Target::Master)),
             Kind::Cluster { seeds } => Route::Cluster(Cluster::new(topology, seeds, Arc::clone(&connects))),
         };
         Self(Arc::new(Shared { route, connects }))
@@ -119,6 +117,8 @@ impl Commands {
             Route::Server(_) | Route::Master(_) => Ok(vec![self.command(command).await?]),
             Route::Cluster(cluster) => {
                 let deadline = deadline();
+                // Nothing tells of a replica that has joined.
+                cluster.doubt();
                 let everywhere = async {
                     let nodes = cluster.nodes().await?;
                     try_join_all(nodes.iter().map(async |node| {
@@ -128,8 +128,7 @@ impl Commands {
                     .await
                 };
                 let answer = timeout_at(deadline, everywhere).await;
-                let answer = answer.unwrap_or_else(|_| Err(Error::unreachable("a node of the cluster", timed_out())));
-                answer.inspect_err(|_| cluster.doubt())
+                answer.unwrap_or_else(|_| Err(Error::unreachable("a node of the cluster", timed_out())))
             }
         }
     }

@@ -298,12 +298,13 @@ impl Keeper {
             }
             Err(_) => return Lost::Unresponsive,
         };
-        let mut lost = session.lost();
+        let (mut lost, replaced) = (session.lost(), session.replaced());
         let queue = Arc::clone(&self.queue);
         tokio::select! {
             biased;
             () = queue.closed() => Lost::Closed,
             why = lost.wait() => why,
+            () = replaced => Lost::Moved,
             error = self.keep(&mut session, told) => Lost::of(&error),
         }
     }

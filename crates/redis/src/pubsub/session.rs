@@ -67,10 +67,7 @@ impl Session {
         let mut map = SlotMap::default();
         let home = match topology.kind() {
             Kind::Single(address) => dial::dial(topology, address, Some(on_push)).await?,
-            Kind::Sentinel { sentinels, master } => {
-                let address = discover::master(topology, sentinels, master).await?;
-                discover::dial_master(topology, &address, Some(on_push)).await?
-            }
+            Kind::Sentinel { .. } => discover::dial_master(topology, Some(on_push)).await?,
             Kind::Cluster { seeds } => {
                 map = discover::slot_map(topology, seeds).await?;
                 dial_any(topology, &map, &on_push).await?
@@ -111,26 +108,24 @@ impl Session {
         Ok(())
     }
 
-    /// Finds out whether the other ends are still there and still the right ones, when nothing else would tell.
+    /// Finds out whether the other ends are still there, when nothing else would tell.
     pub(super) async fn probe(&self) -> Result<()> {
         let ping = redis::cmd("PING");
         let links = std::iter::once(&self.home).chain(self.shards.values());
         let alive = all(links.map(|link| link.ask::<()>(&ping, DEADLINE)));
-        let (alive, same) = tokio::join!(alive, self.is_still_master());
-        alive?;
-        same
+        alive.await.map(drop)
     }
 
-    /// A master that is cut off from its Sentinels does not know that it has been replaced.
-    async fn is_still_master(&self) -> Result<()> {
-        let Kind::Sentinel { sentinels, master } = self.topology.kind() else { return Ok(()) };
-        match discover::master(&self.topology, sentinels, master).await {
-            Ok(address) if address != *self.home.address() => {
-                let source = (redis::ErrorKind::Client, "another server is master now", address.to_string()).into();
-                Err(Error::Busy { what: self.home.address().to_string(), source })
+    /// Returns when the Sentinels name another master than the one that is connected to: it may be cut off from them and
+    /// not know. Without Sentinels, never.
+    pub(super) fn replaced(&self) -> impl Future<Output = ()> + use<> {
+        let home = self.home.address().clone();
+        let replaced = self.topology.sentinels().map(|sentinels| sentinels.replaced(home));
+        async move {
+            match replaced {
+                Some(replaced) => replaced.await,
+                None => std::future::pending().await,
             }
-            // Sentinels that are away take nothing from a master that answers.
-            Ok(_) | Err(_) => Ok(()),
         }
     }
 }

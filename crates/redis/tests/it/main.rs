@@ -1,4 +1,7 @@
 //! Commands and subscriptions against real servers.
 
+mod cluster;
+mod sentinel;
 mod single;
 mod support;
+mod tls;

@@ -55,3 +55,34 @@ pub(crate) fn cmd(words: &[&str]) -> Cmd {
     command.arg(words);
     command
 }
+
+/// Publishes until a message comes through, as proof that commands and subscriptions have both healed; there may have been
+/// losses meanwhile. Whatever came before is skipped.
+pub(crate) async fn heard_again(commands: &Commands, events: &mut Events, verb: &str, channel: &str) {
+    let heard = async {
+        for n in 0.. {
+            let payload = format!("probe {n}");
+            let _ = commands.command::<i64>(&cmd(&[verb, channel, &payload])).await;
+            let until = tokio::time::Instant::now() + Duration::from_millis(200);
+            while let Ok(Some(event)) = tokio::time::timeout_at(until, events.next()).await {
+                if matches!(event, Event::Message(message) if message.payload == payload) {
+                    return;
+                }
+            }
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, heard).await.is_ok(), "{verb} {channel} was not heard within {DEADLINE:?}");
+}
+
+/// Writes until it is taken, and says how often it was not.
+pub(crate) async fn written(commands: &Commands, key: &str) -> usize {
+    let mut refused = 0;
+    let writing = async {
+        while let Err(error) = commands.command::<()>(&cmd(&["SET", key, "x"])).await {
+            assert!(error.retryable(), "{error:?}");
+            refused += 1;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, writing).await.is_ok(), "{key} could not be written within {DEADLINE:?}");
+    refused
+}
