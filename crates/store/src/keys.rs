@@ -5,21 +5,115 @@
 //!
 //! | tag | what |
 //! |---|---|
-//! | `{nodes}` | leases and descriptions of nodes, which rooms each node's sockets are in, who sweeps, their secret |
-//! | `{u0}` … `{u15}` | everything of the users in that [`bucket`] |
-//! | `{c:…}` | everything of one conversation, which is a room too |
+//! | `{nodes}` | leases and descriptions of nodes, who sweeps, their secret |
+//! | `{u0}` … `{u15}` | everything of the users in that [`bucket`]; which rooms in it each node's sockets are in; sessions in it |
+//! | `{c:…}`, `{c/…}` | everything of one conversation, which is a room too; with a slash in a [`Realm`] |
+//! | `{d:…}`, `{d/…}` | one document |
 //!
 //! Users are put into buckets, and not each into a slot of its own, so that a script may change a user and the set of
 //! those online as one step. Nothing that follows a tag can change the slot, so only what stands in one is escaped.
 //!
-//! What bounds each: there is one secret; logs and their heads, duplicates, the sweeper and last-seen times expire; everything else belongs
-//! to sockets of a node whose lease is listed, and goes when they close or when the sweep finds the lease lapsed.
+//! What bounds each: there is one secret; what belongs to sockets of a node whose lease is listed goes when they close or
+//! when the sweep finds the lease lapsed; everything else expires.
 
 use std::sync::Arc;
 
 /// Part of the store that is kept apart from all others. See [`Store::realm`](crate::Store::realm).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Realm(Arc<str>);
+
+/// How many buckets users, rooms of nodes, and sessions are spread over. All nodes must agree: changing it orphans what is
+/// in Redis.
+pub const BUCKETS: u16 = 16;
+
+/// The bucket of a user, a room or a session: FNV-1a, since every version and build must find the same.
+pub fn bucket(id: &str) -> u16 {
+    const OFFSET: u32 = 0x811c_9dc5;
+    const PRIME: u32 = 0x0100_0193;
+    let hash = id.bytes().fold(OFFSET, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME));
+    // The upper half: the lowest bits of FNV are its weakest.
+    (hash >> 16) as u16 % BUCKETS
+}
+
+/// Sorted set: instance of a node → end of its lease, in ms since 1970.
+pub fn leases() -> String {
+    "trunkline:{nodes}:leases".into()
+}
+
+/// Hash: instance of a node → JSON of [`NodeInfo`](crate::NodeInfo).
+pub fn node_infos() -> String {
+    "trunkline:{nodes}:infos".into()
+}
+
+/// String with expiry: the instance that sweeps at present.
+pub fn sweeper() -> String {
+    "trunkline:{nodes}:sweeper".into()
+}
+
+/// String: what the nodes of this cluster sign session ids and requests to each other with.
+pub fn shared_secret() -> String {
+    "trunkline:{nodes}:secret".into()
+}
+
+/// Sorted set, as [`leases`]: a copy in each bucket, for the scripts there.
+pub fn bucket_leases(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:leases")
+}
+
+/// Set: [`pair`] of socket and scoped user, for each open socket of this node whose user is in this bucket.
+pub fn node_sockets(bucket: u16, instance: &str) -> String {
+    format!("{}{instance}", node_sockets_prefix(bucket))
+}
+
+/// What [`node_sockets`] starts with.
+pub fn node_sockets_prefix(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:sockets:")
+}
+
+/// Set: scoped names of all open sockets of the users in this bucket.
+pub fn socket_names(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:names")
+}
+
+/// Set: [`node_room`] for each room in this bucket that a socket of this node is in.
+pub fn node_rooms(bucket: u16, instance: &str) -> String {
+    format!("trunkline:{{u{bucket}}}:rooms:{instance}")
+}
+
+/// Sorted set: instance of a node → until when its [`sessions`] may be asked for, in ms since 1970.
+pub fn session_nodes(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:session-nodes")
+}
+
+/// Hash with expiry: id → record, for each session of this node in this bucket.
+pub fn sessions(bucket: u16, instance: &str) -> String {
+    format!("{}{instance}", sessions_prefix(bucket))
+}
+
+/// What [`sessions`] starts with.
+pub fn sessions_prefix(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:sessions:")
+}
+
+/// String with expiry: record of a session whose socket lost its connection.
+pub fn detached_session(id: &str) -> String {
+    format!("trunkline:{{u{}}}:detached:{id}", bucket(id))
+}
+
+/// What the online sets of all realms in this bucket start with; in a realm the rest is `:` and its name.
+pub fn online_prefix(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:online")
+}
+
+/// What [`Realm::user_nodes`] starts with; the rest is the scoped user.
+pub fn user_nodes_prefix(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:nodes:")
+}
+
+/// What [`Realm::last_seen`] starts with; the rest is the scoped user.
+pub fn last_seen_prefix(bucket: u16) -> String {
+    format!("trunkline:{{u{bucket}}}:seen:")
+}
 
 impl Realm {
     /// The realm that everybody is in who is in none of their own.
@@ -41,104 +135,151 @@ impl Realm {
     pub fn scoped(&self, name: &str) -> String {
         pair(&self.0, name)
     }
+
+    /// Sorted set, all scores 0, so that it is read by name: users of this bucket announced as online.
+    pub fn online(&self, bucket: u16) -> String {
+        let prefix = online_prefix(bucket);
+        if self.0.is_empty() { prefix } else { format!("{prefix}:{}", self.0) }
+    }
+
+    /// Hash: instance of a node → how many sockets of this user are on it, i.e. in its [`node_sockets`].
+    pub fn user_nodes(&self, user: &str) -> String {
+        format!("{}{}", user_nodes_prefix(bucket(user)), self.scoped(user))
+    }
+
+    /// String with expiry: when the user last went offline, in ms since 1970.
+    pub fn last_seen(&self, user: &str) -> String {
+        format!("{}{}", last_seen_prefix(bucket(user)), self.scoped(user))
+    }
+
+    /// Sorted set with expiry: id of an item → its place.
+    pub fn inbox(&self, user: &str) -> String {
+        format!("trunkline:{{u{}}}:inbox:{}", bucket(user), self.scoped(user))
+    }
+
+    /// Hash with expiry: id of an item → its body; the same ids as in [`inbox`](Self::inbox).
+    pub fn inbox_bodies(&self, user: &str) -> String {
+        format!("trunkline:{{u{}}}:bodies:{}", bucket(user), self.scoped(user))
+    }
+
+    /// Sorted set with expiry: conversation → when the user was last active in it, in ms since 1970.
+    pub fn conversations(&self, user: &str) -> String {
+        format!("trunkline:{{u{}}}:conversations:{}", bucket(user), self.scoped(user))
+    }
+
+    /// Sorted set, all scores 0, so that it is read by name: [`Seat`] of each socket in the room.
+    pub fn room(&self, room: &str) -> String {
+        self.of_conversation(room, "members")
+    }
+
+    /// Stream with expiry: the log, entry `seq` under id `<seq>-0`.
+    pub fn log(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "log")
+    }
+
+    /// Hash with expiry: `epoch`, `seq` (the newest), `run` (the Redis that wrote it), `past` (ancestors), `last` (the newest
+    /// message), `at` (its time) and `due` (no entry is too old before that time, in ms since 1970). It outlives
+    /// [`log`](Self::log), so that numbers go on after a long silence.
+    pub fn log_head(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "head")
+    }
+
+    /// Hash with expiry: number of a message in the log → `e` or `d` (edited, deleted) and the number of the entry that
+    /// did it.
+    pub fn standings(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "standings")
+    }
+
+    /// Sorted set with expiry: numbers of the entries in the log that are changes, scored by themselves.
+    pub fn changes(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "changes")
+    }
+
+    /// Sorted set with expiry: user → number up to which everything was delivered.
+    pub fn delivered(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "delivered")
+    }
+
+    /// Sorted set with expiry: user → number up to which everything was read.
+    pub fn read(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "read")
+    }
+
+    /// Sorted set with expiry: user → end of the log when they first took part.
+    pub fn since(&self, conversation: &str) -> String {
+        self.of_conversation(conversation, "since")
+    }
+
+    /// String with expiry: `<seq> <epoch> <timestamp>` of the entry that this sender appended under this id.
+    pub fn duplicate(&self, conversation: &str, sender: &str, client_message_id: &str) -> String {
+        self.of_conversation(conversation, &format!("sent:{}", pair(sender, client_message_id)))
+    }
+
+    /// Hash with expiry: `content` and `version`.
+    pub fn document(&self, document: &str) -> String {
+        format!("trunkline:{}", self.tag('d', document))
+    }
+
+    fn of_conversation(&self, conversation: &str, what: &str) -> String {
+        format!("trunkline:{}:{what}", self.tag('c', conversation))
+    }
+
+    /// The kind keeps the tag from being empty, which to Redis would be no tag.
+    fn tag(&self, kind: char, id: &str) -> String {
+        if self.0.is_empty() {
+            format!("{{{kind}:{}}}", escape(id))
+        } else {
+            format!("{{{kind}/{}}}", escape(&self.scoped(id)))
+        }
+    }
 }
 
-/// How many buckets users are spread over. All nodes must agree: changing it orphans the presence in Redis.
-pub const BUCKETS: u16 = 16;
-
-/// The bucket of a user: FNV-1a, since every version and build must find the same.
-pub fn bucket(user: &str) -> u16 {
-    const OFFSET: u32 = 0x811c_9dc5;
-    const PRIME: u32 = 0x0100_0193;
-    let hash = user.bytes().fold(OFFSET, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME));
-    // The upper half: the lowest bits of FNV are its weakest.
-    (hash >> 16) as u16 % BUCKETS
+/// A socket's seat in a room: whose it is, on which node. In text form, seats are sorted by user, as their ids are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The user.
+    pub user: String,
+    /// The instance of the node.
+    pub instance: String,
+    /// The socket.
+    pub socket: String,
 }
 
-/// Sorted set: instance of a node → end of its lease, in ms since 1970.
-pub fn leases() -> String {
-    "trunkline:{nodes}:leases".into()
+impl Seat {
+    /// As a member of [`Realm::room`]: the user, a zero byte, and the [`pair`] of the others.
+    pub fn to_text(&self) -> String {
+        format!("{}\0{}", ordered(&self.user), pair(&self.instance, &self.socket))
+    }
+
+    /// The reverse of [`to_text`](Self::to_text).
+    pub fn parse(text: &str) -> Option<Self> {
+        let (user, rest) = text.split_once('\0')?;
+        let (instance, socket) = split_pair(rest)?;
+        let user = user.replace("\u{1}\u{1}", "\0").replace("\u{1}\u{2}", "\u{1}");
+        Some(Self { user, instance: instance.to_owned(), socket: socket.to_owned() })
+    }
+
+    /// Text that is less than all seats of `user`, and not less than those of users before.
+    pub fn first_of(user: &str) -> String {
+        format!("{}\0", ordered(user))
+    }
+
+    /// Text that is greater than all seats of `user`, and not greater than those of users behind.
+    pub fn after(user: &str) -> String {
+        format!("{}\u{1}", ordered(user))
+    }
 }
 
-/// Hash: instance of a node → JSON of [`NodeInfo`](crate::NodeInfo).
-pub fn node_infos() -> String {
-    "trunkline:{nodes}:infos".into()
+/// A member of [`node_rooms`]: seat and scoped room.
+pub fn node_room(user: &str, socket: &str, scoped_room: &str) -> String {
+    pair(&pair(socket, user), scoped_room)
 }
 
-/// Set: [`pair`] of socket and room, for each room that a socket of this node is in.
-pub fn node_rooms(instance: &str) -> String {
-    format!("trunkline:{{nodes}}:rooms:{instance}")
-}
-
-/// String with expiry: the instance that sweeps at present.
-pub fn sweeper() -> String {
-    "trunkline:{nodes}:sweeper".into()
-}
-
-/// String: what the nodes of this cluster sign session ids and requests to each other with.
-pub fn shared_secret() -> String {
-    "trunkline:{nodes}:secret".into()
-}
-
-/// Sorted set, as [`leases`]: a copy in each bucket, for the scripts there.
-pub fn bucket_leases(bucket: u16) -> String {
-    format!("trunkline:{{u{bucket}}}:leases")
-}
-
-/// Sorted set, all scores 0, so that it is read by name: users of this bucket announced as online.
-pub fn online(bucket: u16) -> String {
-    format!("trunkline:{{u{bucket}}}:online")
-}
-
-/// Set: [`pair`] of socket and user, for each open socket of this node whose user is in this bucket.
-pub fn node_sockets(bucket: u16, instance: &str) -> String {
-    format!("{}{instance}", node_sockets_prefix(bucket))
-}
-
-/// What [`node_sockets`] starts with.
-pub fn node_sockets_prefix(bucket: u16) -> String {
-    format!("trunkline:{{u{bucket}}}:sockets:")
-}
-
-/// Hash: instance of a node → how many sockets of this user are on it, i.e. in its [`node_sockets`].
-pub fn user_nodes(user: &str) -> String {
-    format!("{}{user}", user_nodes_prefix(bucket(user)))
-}
-
-/// What [`user_nodes`] starts with.
-pub fn user_nodes_prefix(bucket: u16) -> String {
-    format!("trunkline:{{u{bucket}}}:nodes:")
-}
-
-/// String with expiry: when the user last went offline, in ms since 1970.
-pub fn last_seen(user: &str) -> String {
-    format!("{}{user}", last_seen_prefix(bucket(user)))
-}
-
-/// What [`last_seen`] starts with.
-pub fn last_seen_prefix(bucket: u16) -> String {
-    format!("trunkline:{{u{bucket}}}:seen:")
-}
-
-/// Hash: socket → [`pair`] of instance and user, for each socket in the room.
-pub fn room(room: &str) -> String {
-    format!("trunkline:{}:members", conversation_tag(room))
-}
-
-/// Stream with expiry: the log, entry `seq` under id `<seq>-0`.
-pub fn log(conversation: &str) -> String {
-    format!("trunkline:{}:log", conversation_tag(conversation))
-}
-
-/// Hash with expiry: `epoch`, `seq` (the newest) and `due` (no entry is too old before that time, in ms since 1970).
-/// It outlives [`log`], so that numbers go on after a long silence.
-pub fn log_head(conversation: &str) -> String {
-    format!("trunkline:{}:head", conversation_tag(conversation))
-}
-
-/// String with expiry: `<seq> <epoch> <timestamp>` of the entry that this sender appended under this id.
-pub fn duplicate(conversation: &str, sender: &str, client_message_id: &str) -> String {
-    format!("trunkline:{}:sent:{}", conversation_tag(conversation), pair(sender, client_message_id))
+/// Socket, user, realm and room of a [`node_room`].
+pub fn parse_node_room(entry: &str) -> Option<(&str, &str, &str, &str)> {
+    let (seat, scoped) = split_pair(entry)?;
+    let ((socket, user), (realm, room)) = (split_pair(seat)?, split_pair(scoped)?);
+    Some((socket, user, realm, room))
 }
 
 /// Two strings in one, unambiguously: `<bytes of the first>:<first><second>`.
@@ -152,9 +293,9 @@ pub fn split_pair(pair: &str) -> Option<(&str, &str)> {
     rest.split_at_checked(length.parse().ok()?)
 }
 
-/// The prefix keeps the tag from being empty, which to Redis would be no tag.
-fn conversation_tag(conversation: &str) -> String {
-    format!("{{c:{}}}", escape(conversation))
+/// Without zero bytes, and in the same order.
+fn ordered(id: &str) -> String {
+    id.replace('\u{1}', "\u{1}\u{2}").replace('\0', "\u{1}\u{1}")
 }
 
 /// A brace inside a tag would end it early; `%` is escaped to keep names apart.
@@ -173,28 +314,68 @@ mod tests {
         rest.split_once('}').unwrap().0
     }
 
-    const NASTY: [&str; 8] = ["", "a", "}", "{}", "{a}b", "a%7Db", "dm:ä:ß", "\u{0}\n"];
+    const NASTY: [&str; 11] = ["", "a", "}", "{}", "{a}b", "a%7Db", "dm:ä:ß", "\u{0}\n", "\u{1}", "a\0", "1:a"];
 
     #[test]
     fn everything_of_a_conversation_has_one_tag_of_its_own() {
         let mut tags = HashSet::new();
-        for id in NASTY {
-            let of_all = [log(id), log_head(id), room(id), duplicate(id, "}{", "{x}")];
+        for (realm, id) in NASTY.iter().flat_map(|realm| NASTY.map(|id| (Realm::named(realm), id))) {
+            let of_all = [
+                realm.log(id),
+                realm.log_head(id),
+                realm.room(id),
+                realm.standings(id),
+                realm.changes(id),
+                realm.delivered(id),
+                realm.read(id),
+                realm.since(id),
+                realm.duplicate(id, "}{", "{x}"),
+            ];
             assert!(
                 of_all.iter().all(|key| tag(key) == tag(&of_all[0]) && key.starts_with("trunkline:")),
                 "{of_all:?}"
             );
-            assert!(tags.insert(tag(&of_all[0]).to_owned()), "{id:?} shares a tag");
+            assert!(tags.insert(tag(&of_all[0]).to_owned()), "{id:?} in {realm:?} shares a tag");
+            assert!(tags.insert(tag(&realm.document(id)).to_owned()), "document {id:?} in {realm:?} shares a tag");
         }
     }
 
     #[test]
-    fn everything_of_a_user_has_the_tag_of_its_bucket() {
-        for id in NASTY {
-            let expected = format!("u{}", bucket(id));
-            assert_eq!(tag(&user_nodes(id)), expected);
-            assert_eq!(tag(&last_seen(id)), expected);
+    fn everything_of_a_user_has_the_tag_of_its_bucket_and_no_other_realms_key() {
+        let mut keys = HashSet::new();
+        for (realm, id) in NASTY.iter().flat_map(|realm| NASTY.map(|id| (Realm::named(realm), id))) {
+            let of_all = [
+                realm.user_nodes(id),
+                realm.last_seen(id),
+                realm.inbox(id),
+                realm.inbox_bodies(id),
+                realm.conversations(id),
+            ];
+            for key in of_all {
+                assert_eq!(tag(&key), format!("u{}", bucket(id)));
+                assert!(keys.insert(key.clone()), "{key} is there twice");
+            }
         }
+        let online: HashSet<String> = NASTY.iter().map(|realm| Realm::named(realm).online(3)).collect();
+        assert_eq!(online.len(), NASTY.len());
+    }
+
+    #[test]
+    fn seats_are_read_back_and_sorted_by_user() {
+        let seat = |user: &str| Seat { user: user.into(), instance: "e\u{0}1".into(), socket: "s".into() };
+        let mut users = NASTY;
+        users.sort_unstable();
+        for (n, user) in users.iter().enumerate() {
+            let text = seat(user).to_text();
+            assert_eq!(Seat::parse(&text), Some(seat(user)));
+            assert!(Seat::first_of(user) < text && text < Seat::after(user));
+            if let Some(next) = users.get(n + 1) {
+                assert!(Seat::after(user) <= Seat::first_of(next), "{user:?} {next:?}");
+                assert!(text < seat(next).to_text());
+            }
+        }
+        assert_eq!(Seat::parse("x"), None);
+        assert_eq!(Seat::parse("x\09:a"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub struct NodeIdentity {
     /// The configured name.
     pub id: String,
-    /// Random at every start.
+    /// Random at every start: no two boots of any nodes share one.
     pub epoch: String,
     /// `host:port` at which other nodes reach this one.
     pub advertise: Option<String>,
@@ -23,8 +23,8 @@ pub struct NodeIdentity {
 
 impl NodeIdentity {
     /// The name under which leases and entries of this boot are kept.
-    pub(crate) fn instance(&self) -> String {
-        format!("{}/{}", self.id, self.epoch)
+    pub(crate) fn instance(&self) -> &str {
+        &self.epoch
     }
 }
 

@@ -1,86 +1,124 @@
 //! The log of each conversation, in a Redis stream.
 
 use super::Link;
+use super::conversations::Noted;
 use super::scripts::{APPEND, READ};
+use crate::keys::Realm;
 use crate::log::new_epoch;
 use crate::{
-    Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MessageLog, NewEntry, Part, Position,
-    Publication, ReadRange, Result, Standing, StoreError, keys, message_id,
+    Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_RECEIPTS, MessageLog, NewEntry, Part,
+    Position, Publication, ReadRange, Result, Standing, StoreError, message_id,
 };
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use redis::ScriptInvocation;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The conversations of one realm, with receipts and lists.
 pub(crate) struct RedisLog {
-    link: Arc<Link>,
-    limits: LogLimits,
+    pub(super) link: Arc<Link>,
+    pub(super) realm: Realm,
+    pub(super) limits: LogLimits,
+    pub(super) noted: Arc<Noted>,
 }
 
 /// An entry of the stream, as Redis gives it: id, then fields.
 type StreamEntry = (String, HashMap<String, String>);
 
+/// Entries, and what became of some: place in the list (from 1), standing, body. See `standing.lua`.
+#[derive(Default)]
+pub(super) struct Found(pub(super) Vec<StreamEntry>, pub(super) Vec<(usize, String, String)>);
+
 impl RedisLog {
-    pub(crate) fn new(link: Arc<Link>, limits: LogLimits) -> Self {
-        Self { link, limits }
+    pub(crate) fn new(link: Arc<Link>, realm: Realm, limits: LogLimits, noted: Arc<Noted>) -> Self {
+        Self { link, realm, limits, noted }
+    }
+
+    /// How long numbering, and what refers to it, is kept.
+    pub(super) fn numbering_kept_ms(&self) -> i64 {
+        2 * self.limits.max_age_ms()
+    }
+
+    fn append_script(&self, entry: &NewEntry, publications: &[Publication]) -> ScriptInvocation<'static> {
+        let (conversation, realm) = (entry.conversation.as_str(), &self.realm);
+        let mut script = APPEND.key(realm.log(conversation));
+        script.key(realm.log_head(conversation)).key(realm.standings(conversation)).key(realm.changes(conversation));
+        script.key(realm.delivered(conversation)).key(realm.read(conversation));
+        if let Some(id) = &entry.client_message_id {
+            script.key(realm.duplicate(conversation, &entry.sender, id));
+        }
+        script.arg(new_epoch()).arg(conversation).arg(&entry.sender);
+        script.arg(entry.client_message_id.as_deref().unwrap_or_default());
+        script.arg(entry.timestamp_ms).arg(&entry.body);
+        script.arg(self.limits.max_entries()).arg(self.limits.max_age_ms()).arg(DUPLICATE_WINDOW.as_secs() * 1_000);
+        script.arg(MAX_RECEIPTS);
+        match &entry.kind {
+            Kind::Message => script.arg("m").arg("").arg(0),
+            Kind::Edit(target) => script.arg("e").arg(&target.epoch).arg(target.seq),
+            Kind::Deletion(target) => script.arg("d").arg(&target.epoch).arg(target.seq),
+        };
+        add_publications(&mut script, publications);
+        script
     }
 }
 
 #[async_trait]
 impl MessageLog for RedisLog {
     async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
-        if entry.kind != Kind::Message {
-            return Err(StoreError::unavailable("not in Redis yet"));
-        }
-        let conversation = entry.conversation.as_str();
-        let mut script = APPEND.key(keys::log(conversation));
-        script.key(keys::log_head(conversation));
-        if let Some(id) = &entry.client_message_id {
-            script.key(keys::duplicate(conversation, &entry.sender, id));
-        }
-        script.arg(new_epoch()).arg(conversation).arg(&entry.sender);
-        script.arg(entry.client_message_id.as_deref().unwrap_or_default());
-        script.arg(entry.timestamp_ms).arg(&entry.body);
-        script.arg(self.limits.max_entries()).arg(self.limits.max_age_ms()).arg(DUPLICATE_WINDOW.as_secs() * 1_000);
-        add_publications(&mut script, publications);
-
-        let (seq, epoch, timestamp_ms, duplicate): (u64, String, i64, bool) = self.link.script(&script).await?;
-        let message_id = message_id(conversation, &epoch, seq);
-        Ok(Appended { seq, epoch, message_id, timestamp_ms, duplicate })
+        let script = self.append_script(&entry, publications);
+        let noted = self.note_participants(&entry.participants, &entry.conversation);
+        // What is appended stays so whatever becomes of the lists: the next entry notes again.
+        let (answer, ()) = tokio::join!(self.link.script::<Vec<String>>(&script), noted);
+        let answer = answer?;
+        let [seq, epoch, timestamp_ms, duplicate] = answer.as_slice() else {
+            return Err(if answer == ["foreign"] { StoreError::NotTheSender } else { StoreError::NotFound });
+        };
+        let unexpected = || StoreError::corrupt(format!("answer {answer:?} to an append"));
+        let seq = seq.parse().map_err(|_| unexpected())?;
+        Ok(Appended {
+            seq,
+            epoch: epoch.clone(),
+            message_id: message_id(&entry.conversation, epoch, seq),
+            timestamp_ms: timestamp_ms.parse().map_err(|_| unexpected())?,
+            duplicate: duplicate == "1",
+        })
     }
 
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage> {
-        let mut script = READ.key(keys::log(conversation));
-        script.key(keys::log_head(conversation));
+        let mut script = READ.key(self.realm.log(conversation));
+        script.key(self.realm.log_head(conversation)).key(self.realm.standings(conversation));
         add_range(&mut script, range);
-        let found: Option<(String, u64, Vec<StreamEntry>)> = self.link.script(&script).await?;
-        let Some((epoch, seq, found)) = found else {
+        type Answer = (String, u64, String, Vec<StreamEntry>, Vec<(usize, String, String)>);
+        let found: Option<Answer> = self.link.script(&script).await?;
+        let Some((epoch, seq, past, entries, standings)) = found else {
             let complete = range.is_complete(0, None);
             let ancestors = Vec::new();
             return Ok(LogPage { entries: Vec::new(), epoch: String::new(), seq: 0, complete, ancestors });
         };
 
-        let entries = found.into_iter().map(|entry| parse_entry(conversation, &epoch, entry));
-        let mut entries: Vec<Entry> = entries.collect::<Result<_>>()?;
+        let mut entries = parse_entries(conversation, Found(entries, standings))?;
         entries.sort_by_key(|entry| entry.seq);
         entries.truncate(range.limit());
         let ends = entries.first().zip(entries.last()).map(|(first, last)| (first.seq, last.seq));
-        Ok(LogPage { complete: range.is_complete(seq, ends), entries, epoch, seq, ancestors: Vec::new() })
+        let ancestors = parse_ancestors(&past)
+            .ok_or_else(|| StoreError::corrupt(format!("ancestors {past:?} of the log of {conversation:?}")))?;
+        Ok(LogPage { complete: range.is_complete(seq, ends), entries, epoch, seq, ancestors })
     }
 
     async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>> {
         let end = async |id: &String| {
             let mut command = redis::cmd("HMGET");
             let found: (Option<String>, Option<u64>) =
-                self.link.command(command.arg(keys::log_head(id)).arg("epoch").arg("seq")).await?;
+                self.link.command(command.arg(self.realm.log_head(id)).arg("epoch").arg("seq")).await?;
             Ok(Position { epoch: found.0.unwrap_or_default(), seq: found.1.unwrap_or(0) })
         };
-        futures_util::future::try_join_all(conversations.iter().map(end)).await
+        try_join_all(conversations.iter().map(end)).await
     }
 }
 
-/// The arguments that `append.lua` reads at its end.
-fn add_publications(script: &mut ScriptInvocation<'_>, publications: &[Publication]) {
+/// The arguments that `publish.lua` reads.
+pub(super) fn add_publications(script: &mut ScriptInvocation<'_>, publications: &[Publication]) {
     for publication in publications {
         script.arg(&publication.channel).arg(publication.parts.len());
         for part in &publication.parts {
@@ -106,19 +144,63 @@ fn add_range(script: &mut ScriptInvocation<'_>, range: ReadRange) {
     script.arg(count);
 }
 
-fn parse_entry(conversation: &str, epoch: &str, (id, mut fields): StreamEntry) -> Result<Entry> {
+/// Entries as they stand.
+pub(super) fn parse_entries(conversation: &str, Found(entries, standings): Found) -> Result<Vec<Entry>> {
+    let entries = entries.into_iter().map(|entry| parse_entry(conversation, entry));
+    let mut entries: Vec<Entry> = entries.collect::<Result<_>>()?;
+    for (place, standing, body) in standings {
+        let corrupt = || StoreError::corrupt(format!("standing {standing:?} in the log of {conversation:?}"));
+        let entry = place.checked_sub(1).and_then(|place| entries.get_mut(place)).ok_or_else(corrupt)?;
+        entry.standing = parse_standing(&standing).ok_or_else(corrupt)?;
+        entry.body = body;
+    }
+    Ok(entries)
+}
+
+fn parse_entry(conversation: &str, (id, mut fields): StreamEntry) -> Result<Entry> {
     let corrupt = || StoreError::corrupt(format!("entry {id} of the log of {conversation:?}"));
     let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok()).ok_or_else(corrupt)?;
     let timestamp_ms = fields.remove("t").and_then(|t| t.parse().ok()).ok_or_else(corrupt)?;
+    let epoch = fields.remove("e").ok_or_else(corrupt)?;
+    let target = fields.remove("o").map(|target| parse_target(&target).ok_or_else(corrupt)).transpose()?;
     Ok(Entry {
         seq,
-        epoch: epoch.to_owned(),
-        message_id: message_id(conversation, epoch, seq),
-        kind: Kind::Message,
+        message_id: message_id(conversation, &epoch, seq),
+        epoch,
+        kind: match (fields.remove("k").as_deref(), target) {
+            (None, None) => Kind::Message,
+            (Some("e"), Some(target)) => Kind::Edit(target),
+            (Some("d"), Some(target)) => Kind::Deletion(target),
+            _ => return Err(corrupt()),
+        },
         standing: Standing::AsWritten,
         sender: fields.remove("s").ok_or_else(corrupt)?,
         timestamp_ms,
         client_message_id: fields.remove("c"),
         body: fields.remove("b").ok_or_else(corrupt)?,
     })
+}
+
+/// `<seq> <epoch>`.
+fn parse_target(text: &str) -> Option<Position> {
+    let (seq, epoch) = text.split_once(' ')?;
+    Some(Position { epoch: epoch.to_owned(), seq: seq.parse().ok()? })
+}
+
+/// `e<seq>` or `d<seq>`.
+fn parse_standing(text: &str) -> Option<Standing> {
+    match text.split_at_checked(1)? {
+        ("e", seq) => Some(Standing::Edited { seq: seq.parse().ok()? }),
+        ("d", seq) => Some(Standing::Deleted { seq: seq.parse().ok()? }),
+        _ => None,
+    }
+}
+
+/// `<epoch> <seq>,<epoch> <seq>…`, the newest first.
+fn parse_ancestors(text: &str) -> Option<Vec<Position>> {
+    let ancestor = |text: &str| {
+        let (epoch, seq) = text.split_once(' ')?;
+        Some(Position { epoch: epoch.to_owned(), seq: seq.parse().ok()? })
+    };
+    text.split(',').filter(|text| !text.is_empty()).map(ancestor).collect()
 }

@@ -1,18 +1,19 @@
 //! The store in Redis: one connection, one file a trait, one script an operation.
 
+mod conversations;
+mod documents;
+mod inbox;
 mod link;
 mod log;
 mod nodes;
-mod pending;
 mod presence;
+mod receipts;
 mod rooms;
 mod scripts;
+mod sessions;
 mod sweep;
 
 pub(crate) use link::Link;
-pub(crate) use log::RedisLog;
-pub(crate) use nodes::RedisNodes;
-pub(crate) use presence::RedisPresence;
 
 use crate::keys::Realm;
 use crate::{Limits, NodeIdentity, Realms, Store};
@@ -22,29 +23,35 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Redis {
     link: Arc<Link>,
-    nodes: Arc<RedisNodes>,
+    nodes: Arc<nodes::RedisNodes>,
+    sessions: Arc<sessions::RedisSessions>,
+    noted: Arc<conversations::Noted>,
     limits: Limits,
 }
 
 impl Redis {
     pub(crate) fn new(link: Arc<Link>, node: NodeIdentity, limits: Limits) -> Self {
-        let nodes = Arc::new(RedisNodes::new(Arc::clone(&link), node));
-        Self { link, nodes, limits }
+        let nodes = Arc::new(nodes::RedisNodes::new(Arc::clone(&link), node, limits.recovery_window));
+        let sessions = Arc::new(sessions::RedisSessions::new(Arc::clone(&link), Arc::clone(&nodes)));
+        Self { link, nodes, sessions, noted: Arc::default(), limits }
     }
 }
 
 impl Realms for Redis {
-    fn realm(&self, _: Realm) -> Store {
-        let log = Arc::new(RedisLog::new(Arc::clone(&self.link), self.limits.log));
+    fn realm(&self, realm: Realm) -> Store {
+        let (link, nodes) = (&self.link, &self.nodes);
+        let presence = presence::RedisPresence::new(Arc::clone(link), Arc::clone(nodes), realm.clone());
+        let log = log::RedisLog::new(Arc::clone(link), realm.clone(), self.limits.log, Arc::clone(&self.noted));
+        let log = Arc::new(log);
         Store {
-            nodes: Arc::clone(&self.nodes) as _,
-            presence: Arc::new(RedisPresence::new(Arc::clone(&self.link), Arc::clone(&self.nodes))),
-            receipts: Arc::new(pending::Pending),
-            conversations: Arc::new(pending::Pending),
+            nodes: Arc::clone(nodes) as _,
+            presence: Arc::new(presence),
+            receipts: Arc::clone(&log) as _,
+            conversations: Arc::clone(&log) as _,
             log,
-            inbox: Arc::new(pending::Pending),
-            documents: Arc::new(pending::Pending),
-            sessions: Arc::new(pending::Pending),
+            inbox: Arc::new(inbox::RedisInbox::new(Arc::clone(link), realm.clone())),
+            documents: Arc::new(documents::RedisDocuments::new(Arc::clone(link), realm)),
+            sessions: Arc::clone(&self.sessions) as _,
             realms: Arc::new(self.clone()),
         }
     }

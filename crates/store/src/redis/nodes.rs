@@ -11,11 +11,13 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::RwLock;
 
 pub(crate) struct RedisNodes {
     link: Arc<Link>,
     identity: NodeIdentity,
-    instance: String,
+    /// How long sessions of this node's sockets outlive its lease.
+    recovery_window: Duration,
     /// Some script met this node without a running lease, so the next heartbeat has to say [`Lease::Started`], even
     /// though a lease runs again by then.
     lost: AtomicBool,
@@ -25,24 +27,94 @@ pub(crate) struct RedisNodes {
     /// Until when the leases of nodes run, as far as known. A lease never ends early except by `leave`, so an entry
     /// that has not passed needs no question to Redis.
     known: Mutex<AHashMap<String, Instant>>,
+    /// Seats that sockets gave up while Redis did not listen; at most [`MAX_OWED`].
+    owed: Mutex<AHashSet<Vacated>>,
+    /// Written while debts are settled: a seat that is taken again must not be freed by an old debt behind that.
+    pub(super) settling: RwLock<()>,
+}
+
+/// Beyond, what is not told stays until this node ends: members of rooms who are not there any more.
+const MAX_OWED: usize = 100_000;
+
+/// Seats given up that one heartbeat makes up for.
+const OWED_PER_HEARTBEAT: usize = 1_000;
+
+/// A seat that is to be free: where it is noted, twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Vacated {
+    pub(super) room: String,
+    pub(super) seat: String,
+    pub(super) node_rooms: String,
+    pub(super) entry: String,
 }
 
 impl RedisNodes {
-    pub(crate) fn new(link: Arc<Link>, identity: NodeIdentity) -> Self {
-        let instance = identity.instance();
+    pub(crate) fn new(link: Arc<Link>, identity: NodeIdentity, recovery_window: Duration) -> Self {
         Self {
             link,
             identity,
-            instance,
+            recovery_window,
             lost: AtomicBool::new(false),
             connects: AtomicU64::new(0),
             known: Mutex::default(),
+            owed: Mutex::default(),
+            settling: RwLock::default(),
         }
     }
 
     /// The name under which this node's leases and entries are kept.
     pub(crate) fn instance(&self) -> &str {
-        &self.instance
+        self.identity.instance()
+    }
+
+    pub(crate) fn recovery_window_ms(&self) -> u64 {
+        u64::try_from(self.recovery_window.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Frees a seat, now or with a heartbeat to come.
+    pub(super) async fn vacate(&self, seat: Vacated) -> Result<()> {
+        let outcome = self.free(&seat).await;
+        if outcome.as_ref().is_err_and(StoreError::retryable) {
+            self.owe(seat);
+        }
+        outcome
+    }
+
+    /// Frees a seat with a heartbeat to come.
+    pub(super) fn owe(&self, seat: Vacated) {
+        let mut owed = self.owed.lock();
+        if owed.len() < MAX_OWED {
+            owed.insert(seat);
+        } else {
+            tracing::error!(room = seat.room, "too many sockets left rooms without Redis, one stays a member");
+        }
+    }
+
+    /// The seat is taken again: nothing is owed for it.
+    pub(super) fn occupy(&self, seat: &Vacated) {
+        self.owed.lock().remove(seat);
+    }
+
+    async fn free(&self, seat: &Vacated) -> Result<()> {
+        let (mut vacate, mut forget) = (redis::cmd("ZREM"), redis::cmd("SREM"));
+        vacate.arg(&seat.room).arg(&seat.seat);
+        forget.arg(&seat.node_rooms).arg(&seat.entry);
+        tokio::try_join!(self.link.command::<()>(&vacate), self.link.command::<()>(&forget))?;
+        Ok(())
+    }
+
+    /// Makes up for what could not be told.
+    async fn settle(&self) -> Result<()> {
+        if self.owed.lock().is_empty() {
+            return Ok(());
+        }
+        let _settling = self.settling.write().await;
+        let owed: Vec<Vacated> = self.owed.lock().iter().take(OWED_PER_HEARTBEAT).cloned().collect();
+        let freed = owed.iter().map(async |seat| {
+            self.owed.lock().remove(seat);
+            self.vacate(seat.clone()).await
+        });
+        try_join_all(freed).await.map(drop)
     }
 
     /// Takes a script's word on whether this node's lease was running.
@@ -56,7 +128,9 @@ impl RedisNodes {
     pub(crate) async fn dead_among(&self, instances: AHashSet<&str>) -> Result<AHashSet<String>> {
         let unsure = |instances: &AHashSet<&str>| -> AHashSet<String> {
             let (now, known) = (Instant::now(), self.known.lock());
-            let runs = |instance: &str| known.get(instance).is_some_and(|end| *end > now);
+            // This node is alive, even if its heartbeat is yet to say so.
+            let runs =
+                |instance: &str| instance == self.instance() || known.get(instance).is_some_and(|end| *end > now);
             instances.iter().filter(|instance| !runs(instance)).map(|instance| (*instance).to_owned()).collect()
         };
         if unsure(&instances).is_empty() {
@@ -77,7 +151,9 @@ impl RedisNodes {
 
     async fn renew_in_bucket(&self, bucket: u16) -> Result<bool> {
         let mut script = RENEW.key(keys::bucket_leases(bucket));
-        self.link.script(script.arg(&self.instance).arg(lease_ms())).await
+        script.key(keys::session_nodes(bucket)).key(keys::sessions(bucket, self.instance()));
+        script.arg(self.instance()).arg(lease_ms()).arg(self.recovery_window_ms());
+        self.link.script(&script).await
     }
 
     async fn describe(&self, load: NodeLoad) -> Result<bool> {
@@ -85,7 +161,7 @@ impl RedisNodes {
         let info = NodeInfo { id, epoch, advertise, version, sockets: load.sockets };
         let info = serde_json::to_string(&info).map_err(|e| StoreError::corrupt(e.to_string()))?;
         let mut script = HEARTBEAT.key(keys::leases());
-        self.link.script(script.key(keys::node_infos()).arg(&self.instance).arg(lease_ms()).arg(info)).await
+        self.link.script(script.key(keys::node_infos()).arg(self.instance()).arg(lease_ms()).arg(info)).await
     }
 }
 
@@ -99,6 +175,9 @@ impl Nodes for RedisNodes {
             self.note_lease(false);
             return outcome.map(|_| Lease::Started);
         };
+        if let Err(error) = self.settle().await {
+            tracing::debug!(%error, "could not make up for all sockets that left rooms");
+        }
         let all_held = held && held_in_buckets.into_iter().all(|held| held);
         let lost = self.lost.swap(false, Ordering::AcqRel);
         let connects = self.link.connects();
@@ -131,12 +210,11 @@ impl Nodes for RedisNodes {
         let grace = u64::try_from(grace.min(LEASE).as_millis()).unwrap_or(u64::MAX);
         let in_buckets = (0..BUCKETS).map(async |bucket| {
             let mut script = LEAVE.key(keys::bucket_leases(bucket));
-            let script = script.key(keys::node_sockets(bucket, &self.instance)).arg(&self.instance).arg(grace);
-            self.link.script::<()>(script).await
+            script.key(keys::node_sockets(bucket, self.instance())).key(keys::node_rooms(bucket, self.instance()));
+            self.link.script::<()>(script.arg(self.instance()).arg(grace)).await
         });
         let mut script = LEAVE.key(keys::leases());
-        let script =
-            script.key(keys::node_rooms(&self.instance)).key(keys::node_infos()).arg(&self.instance).arg(grace);
+        let script = script.key(keys::node_infos()).arg(self.instance()).arg(grace);
         tokio::try_join!(self.link.script::<()>(script), try_join_all(in_buckets))?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::nodes::{RedisNodes, lease_ms};
 use super::scripts::{CONNECT, DISCONNECT, GET};
 use super::{Link, rooms, sweep};
-use crate::keys::{self, BUCKETS};
+use crate::keys::{self, BUCKETS, Realm};
 use crate::{
     Connected, Disconnected, GoneOffline, Joined, LAST_SEEN_KEPT, MAX_USERS, MembersPage, Presence, PresencePage,
     Result, StoreError, UserPresence,
@@ -19,18 +19,27 @@ const USERS_PER_SCRIPT: usize = 128;
 pub(crate) struct RedisPresence {
     pub(super) link: Arc<Link>,
     pub(super) nodes: Arc<RedisNodes>,
+    pub(super) realm: Realm,
 }
 
 impl RedisPresence {
-    pub(crate) fn new(link: Arc<Link>, nodes: Arc<RedisNodes>) -> Self {
-        Self { link, nodes }
+    pub(crate) fn new(link: Arc<Link>, nodes: Arc<RedisNodes>, realm: Realm) -> Self {
+        Self { link, nodes, realm }
+    }
+
+    /// Users online in each bucket but `except`.
+    async fn counts(&self, except: Option<u16>) -> Result<u64> {
+        let counts = (0..BUCKETS)
+            .filter(|bucket| Some(*bucket) != except)
+            .map(async |bucket| self.link.command::<u64>(redis::cmd("ZCARD").arg(self.realm.online(bucket))).await);
+        Ok(try_join_all(counts).await?.into_iter().sum())
     }
 
     /// Presence of `users`, all of one bucket, each with its position in the answer.
     async fn get_in_bucket(&self, bucket: u16, users: &[(usize, &String)]) -> Result<Vec<(usize, UserPresence)>> {
         let mut script = GET.key(keys::bucket_leases(bucket));
         for (_, user) in users {
-            script.key(keys::user_nodes(user)).key(keys::last_seen(user));
+            script.key(self.realm.user_nodes(user)).key(self.realm.last_seen(user));
         }
         let found: Vec<(u32, String)> = self.link.script(&script).await?;
         let presence = users.iter().zip(found).map(|((position, user), (sockets, last_seen))| {
@@ -44,7 +53,7 @@ impl RedisPresence {
     async fn online_in_bucket(&self, bucket: u16, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let start = after.map_or_else(|| "-".to_owned(), |user| format!("({user}"));
         let mut command = redis::cmd("ZRANGEBYLEX");
-        command.arg(keys::online(bucket)).arg(start).arg("+").arg("LIMIT").arg(0).arg(limit);
+        command.arg(self.realm.online(bucket)).arg(start).arg("+").arg("LIMIT").arg(0).arg(limit);
         self.link.command(&command).await
     }
 }
@@ -54,27 +63,29 @@ impl Presence for RedisPresence {
     async fn connect(&self, user: &str, socket: &str) -> Result<Connected> {
         let (bucket, instance) = (keys::bucket(user), self.nodes.instance());
         let mut script = CONNECT.key(keys::bucket_leases(bucket));
-        script.key(keys::online(bucket)).key(keys::node_sockets(bucket, instance)).key(keys::user_nodes(user));
-        script.arg(instance).arg(lease_ms()).arg(keys::pair(socket, user)).arg(user);
-        let (first, held): (bool, bool) = self.link.script(&script).await?;
+        script.key(self.realm.online(bucket)).key(keys::node_sockets(bucket, instance));
+        script.key(self.realm.user_nodes(user)).key(keys::socket_names(bucket));
+        script.arg(instance).arg(lease_ms()).arg(keys::pair(socket, &self.realm.scoped(user))).arg(user);
+        script.arg(self.realm.scoped(socket));
+        let connected = self.link.script::<(bool, bool, u64)>(&script);
+        let ((first, held, here), elsewhere) = tokio::try_join!(connected, self.counts(Some(bucket)))?;
         self.nodes.note_lease(held);
-        Ok(Connected { first, online_users: self.count().await? })
+        Ok(Connected { first, online_users: here + elsewhere })
     }
 
     async fn disconnect(&self, user: &str, socket: &str) -> Result<Disconnected> {
         let (bucket, instance) = (keys::bucket(user), self.nodes.instance());
         let mut script = DISCONNECT.key(keys::bucket_leases(bucket));
-        script.key(keys::online(bucket)).key(keys::node_sockets(bucket, instance));
-        script.key(keys::user_nodes(user)).key(keys::last_seen(user));
-        script.arg(instance).arg(keys::pair(socket, user)).arg(user).arg(last_seen_kept_ms());
+        script.key(self.realm.online(bucket)).key(keys::node_sockets(bucket, instance));
+        script.key(self.realm.user_nodes(user)).key(self.realm.last_seen(user)).key(keys::socket_names(bucket));
+        script.arg(instance).arg(keys::pair(socket, &self.realm.scoped(user))).arg(user).arg(last_seen_kept_ms());
+        script.arg(self.realm.scoped(socket));
         let (last, last_seen_ms) = self.link.script(&script).await?;
         Ok(Disconnected { last, last_seen_ms })
     }
 
     async fn count(&self) -> Result<u64> {
-        let counts = (0..BUCKETS)
-            .map(async |bucket| self.link.command::<u64>(redis::cmd("ZCARD").arg(keys::online(bucket))).await);
-        Ok(try_join_all(counts).await?.into_iter().sum())
+        self.counts(None).await
     }
 
     async fn get(&self, users: &[String]) -> Result<Vec<UserPresence>> {
@@ -114,24 +125,23 @@ impl Presence for RedisPresence {
     }
 
     async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<()> {
-        rooms::enter(self, room, user, socket).await
+        rooms::enter(self, room, user, socket, 0).await.map(drop)
     }
 
-    async fn join(&self, room: &str, user: &str, socket: &str, _: &[String]) -> Result<Joined> {
-        rooms::enter(self, room, user, socket).await?;
-        Ok(Joined::In(self.members(room, MAX_USERS, None).await?))
+    async fn join(&self, room: &str, user: &str, socket: &str, guard: &[String]) -> Result<Joined> {
+        rooms::join(self, room, user, socket, guard).await
     }
 
-    async fn any_socket(&self, _: &[String]) -> Result<bool> {
-        Ok(false)
+    async fn any_socket(&self, names: &[String]) -> Result<bool> {
+        rooms::any_socket(self, &names.iter().collect::<Vec<_>>()).await
     }
 
-    async fn leave(&self, room: &str, _: &str, socket: &str) -> Result<()> {
-        rooms::leave(self, room, socket).await
+    async fn leave(&self, room: &str, user: &str, socket: &str) -> Result<()> {
+        rooms::leave(self, room, user, socket).await
     }
 
-    async fn members(&self, room: &str, _: usize, _: Option<&str>) -> Result<MembersPage> {
-        Ok(MembersPage { members: rooms::members(self, room).await?, cursor: None })
+    async fn members(&self, room: &str, limit: usize, cursor: Option<&str>) -> Result<MembersPage> {
+        rooms::members(self, room, limit, cursor).await
     }
 
     async fn sweep(&self) -> Result<Vec<GoneOffline>> {

@@ -10,18 +10,31 @@ macro_rules! script {
     };
 }
 
-script!(RENEW, "common", "renew");
+script!(RENEW, "common", "sessions", "renew");
 script!(HEARTBEAT, "common", "heartbeat");
 script!(ALIVE, "common", "alive");
-script!(LAPSED, "common", "lapsed");
 script!(LEAVE, "common", "leave");
-script!(FORGET_NODE, "common", "forget_node");
+script!(FORGET_NODES, "common", "forget_nodes");
 script!(SHARED_SECRET, "shared_secret");
 script!(ELECT, "elect");
 script!(CONNECT, "common", "connect");
 script!(DISCONNECT, "common", "disconnect");
 script!(GET, "common", "get");
 script!(SWEEP, "common", "sweep");
+script!(SWEPT, "common", "swept");
 script!(ENTER, "common", "enter");
-script!(APPEND, "append");
-script!(READ, "read");
+script!(SEAT, "seat");
+script!(APPEND, "publish", "receipt", "append");
+script!(READ, "standing", "read");
+script!(MARK, "receipt", "mark");
+script!(TAKE_PART, "take_part");
+script!(NOTE_CONVERSATION, "common", "note_conversation");
+script!(LISTED, "standing", "listed");
+script!(PUSH, "common", "push");
+script!(PENDING, "pending");
+script!(ACKNOWLEDGE, "acknowledge");
+script!(WRITE, "publish", "write");
+script!(SESSION_BEGIN, "common", "sessions", "session_begin");
+script!(SESSION_ROOM, "session_room");
+script!(SESSION_DETACH, "session_detach");
+script!(SESSION_TAKE, "session_take");

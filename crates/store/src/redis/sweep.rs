@@ -4,8 +4,8 @@
 //! sweepers at once would still answer each user once.
 
 use super::presence::{RedisPresence, last_seen_kept_ms};
-use super::scripts::{ELECT, FORGET_NODE, LAPSED, SWEEP};
-use crate::keys::{self, BUCKETS};
+use super::scripts::{ELECT, FORGET_NODES, SWEEP, SWEPT};
+use crate::keys::{self, BUCKETS, Realm, Seat};
 use crate::{GoneOffline, Result, StoreError};
 use redis::Value;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const ENTRIES_PER_STEP: usize = 200;
 /// Steps of one call in a bucket, and in rooms.
 const STEPS: usize = 100;
 
-/// Dead nodes whose rooms are tidied in one call.
+/// Dead nodes that one call takes off the list.
 const NODES_PER_CALL: usize = 16;
 
 pub(super) async fn sweep(presence: &RedisPresence) -> Result<Vec<GoneOffline>> {
@@ -45,54 +45,60 @@ async fn sweep_all(presence: &RedisPresence, gone: &mut Vec<GoneOffline>) -> Res
     for bucket in 0..BUCKETS {
         sweep_bucket(presence, bucket, gone).await?;
     }
-    let mut lapsed = LAPSED.key(keys::leases());
-    let dead: Vec<String> = presence.link.script(lapsed.arg(NODES_PER_CALL)).await?;
-    for instance in dead {
-        sweep_rooms(presence, &instance).await?;
-    }
-    Ok(())
+    let mut script = FORGET_NODES.key(keys::leases());
+    presence.link.script(script.key(keys::node_infos()).arg(NODES_PER_CALL)).await
 }
 
 async fn sweep_bucket(presence: &RedisPresence, bucket: u16, gone: &mut Vec<GoneOffline>) -> Result<()> {
     let mut script = SWEEP.key(keys::bucket_leases(bucket));
-    script.key(keys::online(bucket));
+    script.key(keys::socket_names(bucket));
     script.arg(keys::node_sockets_prefix(bucket)).arg(keys::user_nodes_prefix(bucket));
-    script.arg(keys::last_seen_prefix(bucket)).arg(ENTRIES_PER_STEP).arg(last_seen_kept_ms());
+    script.arg(keys::last_seen_prefix(bucket)).arg(keys::online_prefix(bucket));
+    script.arg(ENTRIES_PER_STEP).arg(last_seen_kept_ms());
     for _ in 0..STEPS {
         let mut answer = presence.link.script::<Vec<Value>>(&script).await?.into_iter();
-        let more = answer.next().is_some_and(|more| more == Value::Int(1));
-        while let (Some(user), Some(last_seen)) = (answer.next(), answer.next()) {
-            let unexpected = |e: redis::ParsingError| StoreError::corrupt(format!("answer of a sweep: {e}"));
-            gone.push(GoneOffline {
-                realm: String::new(),
-                user_id: redis::from_redis_value(user).map_err(unexpected)?,
-                last_seen_ms: redis::from_redis_value(last_seen).map_err(unexpected)?,
-            });
-        }
-        if !more {
+        let (Some(instance), Some(left), Some(seen)) = (answer.next(), answer.next(), answer.next()) else {
             break;
+        };
+        let (instance, left): (String, u64) = (parse(instance)?, parse(left)?);
+        let last_seen_ms = parse(seen)?;
+        for scoped in answer {
+            let scoped: String = parse(scoped)?;
+            let (realm, user) = keys::split_pair(&scoped)
+                .ok_or_else(|| StoreError::corrupt(format!("user {scoped:?} of a node that died")))?;
+            gone.push(GoneOffline { realm: realm.to_owned(), user_id: user.to_owned(), last_seen_ms });
+        }
+        if left == 0 {
+            sweep_rooms(presence, bucket, &instance).await?;
         }
     }
     Ok(())
 }
 
 /// A room is tidied before the entry that names it goes, so that a sweeper that dies in between loses nothing.
-async fn sweep_rooms(presence: &RedisPresence, instance: &str) -> Result<()> {
+async fn sweep_rooms(presence: &RedisPresence, bucket: u16, instance: &str) -> Result<()> {
     let link = &presence.link;
-    let of_node = keys::node_rooms(instance);
+    let of_node = keys::node_rooms(bucket, instance);
     for _ in 0..STEPS {
         let mut pick = redis::cmd("SRANDMEMBER");
         let entries: Vec<String> = link.command(pick.arg(&of_node).arg(ENTRIES_PER_STEP)).await?;
         if entries.is_empty() {
             break;
         }
-        let removals = entries
-            .iter()
-            .filter_map(|entry| keys::split_pair(entry))
-            .map(async |(socket, room)| link.command::<()>(redis::cmd("HDEL").arg(keys::room(room)).arg(socket)).await);
+        let seats = entries.iter().filter_map(|entry| keys::parse_node_room(entry));
+        let removals = seats.map(async |(socket, user, realm, room)| {
+            let (user, instance, socket) = (user.to_owned(), instance.to_owned(), socket.to_owned());
+            let seat = Seat { user, instance, socket }.to_text();
+            link.command::<()>(redis::cmd("ZREM").arg(Realm::named(realm).room(room)).arg(seat)).await
+        });
         futures_util::future::try_join_all(removals).await?;
         link.command::<()>(redis::cmd("SREM").arg(&of_node).arg(&entries)).await?;
     }
-    let mut script = FORGET_NODE.key(keys::leases());
-    link.script(script.key(of_node).key(keys::node_infos()).arg(instance)).await
+    let mut script = SWEPT.key(keys::bucket_leases(bucket));
+    script.key(keys::node_sockets(bucket, instance)).key(of_node);
+    link.script(script.arg(instance)).await
+}
+
+fn parse<T: redis::FromRedisValue>(value: Value) -> Result<T> {
+    redis::from_redis_value(value).map_err(|e| StoreError::corrupt(format!("answer of a sweep: {e}")))
 }

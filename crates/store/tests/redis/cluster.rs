@@ -16,7 +16,7 @@ async fn beat(store: &Store) -> Lease {
 
 /// Ends a lease as if its node had been silent for long enough.
 async fn end_lease(server: &RedisServer, id: &str) {
-    let instance = format!("{id}/epoch-of-{id}");
+    let instance = format!("epoch-of-{id}");
     let mut connection = server.connection().await;
     let tags = (0..trunkline_store::keys::BUCKETS).map(trunkline_store::keys::bucket_leases);
     for key in tags.chain([trunkline_store::keys::leases()]) {

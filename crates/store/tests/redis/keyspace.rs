@@ -3,7 +3,7 @@
 use crate::{entry, node, node_with, within_deadline};
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
-use trunkline_store::{LogLimits, NodeLoad, ReadRange, keys};
+use trunkline_store::{LogLimits, NodeLoad, ReadRange, keys::Realm};
 use trunkline_testkit::RedisServer;
 
 async fn all_keys(connection: &mut MultiplexedConnection) -> Vec<String> {
@@ -36,7 +36,7 @@ async fn only_what_expires_is_left_when_everybody_has_gone() {
 
         let mut connection = server.connection().await;
         let left = all_keys(&mut connection).await;
-        assert_eq!(left.len(), 50 + 50 + 2 + 1, "last seen, sent, the log and its head, the sweeper");
+        assert_eq!(left.len(), 50 + 50 + 4 + 1, "last seen, sent, the log, its head and receipts, the sweeper");
         for key in left {
             assert!(key.starts_with("trunkline:"), "{key}");
             let expiry = expiry_ms(&mut connection, &key).await;
@@ -76,12 +76,12 @@ async fn a_silent_log_expires_before_its_numbering() {
         let store = node_with(&server, "one", LogLimits { max_age: Duration::from_secs(60), ..LogLimits::default() });
         let first = store.log.append(entry(None), &[]).await.unwrap();
         let mut connection = server.connection().await;
-        let log = expiry_ms(&mut connection, &keys::log("general")).await;
-        let head = expiry_ms(&mut connection, &keys::log_head("general")).await;
+        let log = expiry_ms(&mut connection, &Realm::common().log("general")).await;
+        let head = expiry_ms(&mut connection, &Realm::common().log_head("general")).await;
         assert!((1..=60_000).contains(&log) && (60_001..=120_000).contains(&head), "{log} {head}");
 
         // As when only the log has expired.
-        let _: () = redis::cmd("DEL").arg(keys::log("general")).query_async(&mut connection).await.unwrap();
+        let _: () = redis::cmd("DEL").arg(Realm::common().log("general")).query_async(&mut connection).await.unwrap();
         let range = |after| ReadRange { after: Some(after), limit: 10, ..ReadRange::default() };
         assert!(!store.log.read("general", range(0)).await.unwrap().complete, "1 is gone");
         assert!(store.log.read("general", range(1)).await.unwrap().complete, "nothing after 1 is");
@@ -102,7 +102,8 @@ async fn a_log_without_its_head_starts_anew() {
             store.log.append(entry(None), &[]).await.unwrap();
         }
         let mut connection = server.connection().await;
-        let _: () = redis::cmd("DEL").arg(keys::log_head("general")).query_async(&mut connection).await.unwrap();
+        let _: () =
+            redis::cmd("DEL").arg(Realm::common().log_head("general")).query_async(&mut connection).await.unwrap();
         let range = ReadRange { limit: 10, ..ReadRange::default() };
         assert_eq!(store.log.read("general", range).await.unwrap().entries, []);
         assert_eq!(store.log.append(entry(None), &[]).await.unwrap().seq, 1);

@@ -2,7 +2,7 @@
 
 use crate::{entry, node, within_deadline};
 use std::time::{Duration, Instant};
-use trunkline_store::{Lease, NodeLoad, ReadRange, Result, Store, StoreError};
+use trunkline_store::{Lease, NodeLoad, Position, ReadRange, Result, Store, StoreError};
 use trunkline_testkit::{Data, RedisServer, eventually};
 
 const ANSWERED_WITHIN: Duration = Duration::from_millis(2_500);
@@ -46,7 +46,11 @@ async fn without_redis_calls_fail_in_time_and_with_it_they_work_again() {
 
         server.restart(Data::Keep).await;
         let after = store.log.append(entry(Some("m2")), &[]).await.unwrap();
-        assert_eq!((after.seq, after.epoch), (before.seq + 1, before.epoch), "the log goes on");
+        assert_eq!(after.seq, before.seq + 1, "the log goes on");
+        let page =
+            store.log.read("general", ReadRange { after: Some(before.seq), limit: 10, before: None }).await.unwrap();
+        let seen = Position { epoch: before.epoch, seq: before.seq };
+        assert!(page.complete && page.honours(&seen), "whoever saw the end of it goes on from there: {page:?}");
         assert!(store.log.append(entry(Some("m1")), &[]).await.unwrap().duplicate, "and remembers");
     })
     .await;
@@ -174,7 +178,7 @@ async fn a_key_that_holds_something_else_is_refused_for_good() {
         let server = RedisServer::start().await;
         let store = node(&server, "one");
         let _: () = redis::cmd("SET")
-            .arg(trunkline_store::keys::log_head("general"))
+            .arg(trunkline_store::keys::Realm::common().log_head("general"))
             .arg("not a hash")
             .query_async(&mut server.connection().await)
             .await
@@ -192,8 +196,8 @@ async fn an_entry_that_makes_no_sense_is_reported_as_such() {
         let store = node(&server, "one");
         store.log.append(entry(None), &[]).await.unwrap();
         let _: String = redis::cmd("XADD")
-            .arg(trunkline_store::keys::log("general"))
-            .arg(&["2-0", "t", "yesterday", "s", "alice", "b", "{}"])
+            .arg(trunkline_store::keys::Realm::common().log("general"))
+            .arg(&["2-0", "t", "yesterday", "s", "alice", "b", "{}", "e", "x"])
             .query_async(&mut server.connection().await)
             .await
             .unwrap();

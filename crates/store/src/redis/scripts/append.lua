@@ -1,40 +1,111 @@
--- Numbers a message, stores it and publishes it.
--- KEYS[1] log  KEYS[2] head of the log  KEYS[3] duplicate; absent without a client message id
--- ARGV[1] epoch, should a log begin  ARGV[2] conversation  ARGV[3] sender  ARGV[4] client message id  ARGV[5] timestamp, ms
+-- Numbers an entry, stores it and publishes it.
+-- KEYS[1] log  KEYS[2] head of the log  KEYS[3] standings  KEYS[4] changes  KEYS[5] delivered  KEYS[6] read
+-- KEYS[7] duplicate; absent without a client message id
+-- ARGV[1] epoch, should one begin  ARGV[2] conversation  ARGV[3] sender  ARGV[4] client message id  ARGV[5] timestamp, ms
 -- ARGV[6] body  ARGV[7] most entries  ARGV[8] greatest age, ms  ARGV[9] how long a client message id is remembered, ms
--- ARGV[10...] publications: channel, number of parts, then the parts: 'L' and its bytes, or 'S', 'E', 'M' to be filled
--- Returns {seq, epoch, timestamp, 1 if it was a duplicate}.
+-- ARGV[10] most receipts  ARGV[11] 'm' message, 'e' edit, 'd' deletion  ARGV[12], ARGV[13] epoch and seq of what is changed
+-- ARGV[14...] publications: see publish.lua. Fills are S seq, E epoch, M message id
+-- Returns {seq, epoch, timestamp, 1 if it was a duplicate}, or {'missing'} or {'foreign'}: there is nothing to change, or
+-- it is another sender's.
 local TRIM_BY_COUNT, TRIM_BY_AGE = 64, 16 -- at most so many entries per append
+local ANCESTORS = 8 -- so many are remembered
+local LOST_RECEIPTS = 1000 -- so many are put right when a log branches off
 
-if KEYS[3] then
-  local sent = redis.call('GET', KEYS[3])
+if KEYS[7] then
+  local sent = redis.call('GET', KEYS[7])
   if sent then
     local seq, epoch, timestamp = string.match(sent, '^(%d+) (%S+) (%S+)$')
     return { seq, epoch, timestamp, 1 }
   end
 end
 
-local epoch, last, due = unpack(redis.call('HMGET', KEYS[2], 'epoch', 'seq', 'due'))
+local kind, target = ARGV[11], ARGV[13]
+if kind ~= 'm' then
+  local found = redis.call('XRANGE', KEYS[1], target .. '-0', target .. '-0')[1]
+  local fields = {}
+  for i = 1, found and #found[2] or 0, 2 do
+    fields[found[2][i]] = found[2][i + 1]
+  end
+  local standing = redis.call('HGET', KEYS[3], target)
+  local is_deleted = standing and string.sub(standing, 1, 1) == 'd'
+  if fields.e ~= ARGV[12] or fields.k or is_deleted or redis.call('EXISTS', KEYS[2]) == 0 then
+    return { 'missing' }
+  end
+  if fields.s ~= ARGV[3] then
+    return { 'foreign' }
+  end
+end
+
+-- Names the history of this Redis: another one after every restart, and after every promotion of a replica. Either may
+-- have lost the end of the log. Without permission for INFO nothing is noticed.
+local info = redis.pcall('INFO', 'replication')
+local run = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
+run = string.sub(run, 1, 16)
+
+local epoch, last, due, wrote, past = unpack(redis.call('HMGET', KEYS[2], 'epoch', 'seq', 'due', 'run', 'past'))
+local branched = epoch and wrote ~= run
 if not epoch then
-  epoch, last = ARGV[1], 0
+  epoch, last, past = ARGV[1], 0, nil
   -- Without its head, what is left of a former log has no epoch and numbers of its own.
-  redis.call('DEL', KEYS[1])
+  redis.call('DEL', KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+elseif branched then
+  local kept = { epoch .. ' ' .. last }
+  for ancestor in string.gmatch(past or '', '[^,]+') do
+    if #kept < ANCESTORS then
+      kept[#kept + 1] = ancestor
+    end
+  end
+  epoch, past = ARGV[1], table.concat(kept, ',')
 end
 local seq = last + 1
 local seq_text = string.format('%.0f', seq)
 local id = seq_text .. '-0'
 
 -- The first write that needs memory: if Redis has none, it says so here and nothing has happened.
-if KEYS[3] then
-  redis.call('XADD', KEYS[1], id, 't', ARGV[5], 's', ARGV[3], 'b', ARGV[6], 'c', ARGV[4])
-  redis.call('SET', KEYS[3], seq_text .. ' ' .. epoch .. ' ' .. ARGV[5], 'PX', ARGV[9])
-else
-  redis.call('XADD', KEYS[1], id, 't', ARGV[5], 's', ARGV[3], 'b', ARGV[6])
+local entry = { 't', ARGV[5], 's', ARGV[3], 'b', ARGV[6], 'e', epoch }
+if KEYS[7] then
+  entry[#entry + 1] = 'c'
+  entry[#entry + 1] = ARGV[4]
 end
-redis.call('HSET', KEYS[2], 'epoch', epoch, 'seq', seq_text)
+if kind ~= 'm' then
+  entry[#entry + 1] = 'k'
+  entry[#entry + 1] = kind
+  entry[#entry + 1] = 'o'
+  entry[#entry + 1] = target .. ' ' .. ARGV[12]
+end
+redis.call('XADD', KEYS[1], id, unpack(entry))
+if KEYS[7] then
+  redis.call('SET', KEYS[7], seq_text .. ' ' .. epoch .. ' ' .. ARGV[5], 'PX', ARGV[9])
+end
+
+local max_age = tonumber(ARGV[8])
+local numbering_kept = string.format('%.0f', 2 * max_age)
+redis.call('HSET', KEYS[2], 'epoch', epoch, 'seq', seq_text, 'run', run)
+if past then
+  redis.call('HSET', KEYS[2], 'past', past)
+end
+if kind == 'm' then
+  redis.call('HSET', KEYS[2], 'last', seq_text, 'at', ARGV[5])
+else
+  redis.call('HSET', KEYS[3], target, kind .. seq_text)
+  redis.call('ZADD', KEYS[4], seq_text, seq_text)
+  redis.call('PEXPIRE', KEYS[3], ARGV[8])
+  redis.call('PEXPIRE', KEYS[4], ARGV[8])
+end
+
+-- Receipts. What was received beyond the branch is lost.
+if branched then
+  for receipts = 5, 6 do
+    local beyond = redis.call('ZRANGEBYSCORE', KEYS[receipts], '(' .. last, '+inf', 'LIMIT', 0, LOST_RECEIPTS)
+    for _, user in ipairs(beyond) do
+      redis.call('ZADD', KEYS[receipts], last, user)
+    end
+  end
+end
+move_receipt(KEYS[5], ARGV[3], seq_text, ARGV[10], numbering_kept)
+move_receipt(KEYS[6], ARGV[3], seq_text, ARGV[10], numbering_kept)
 
 -- Trimming. Entries are numbered without gaps, so their count tells the number of the first.
-local max_age = tonumber(ARGV[8])
 local length = redis.call('XLEN', KEYS[1])
 local first = seq - length + 1
 local keep = first + math.max(0, math.min(length - ARGV[7], TRIM_BY_COUNT))
@@ -47,41 +118,31 @@ end
 if now >= tonumber(due) then
   local next_due = now
   local from = string.format('%.0f', keep)
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', TRIM_BY_AGE)) do
-    local expires = entry[2][2] + max_age
+  for _, old in ipairs(redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', TRIM_BY_AGE)) do
+    local expires = old[2][2] + max_age
     if expires > now then
       next_due = expires
       break
     end
-    keep = tonumber(string.match(entry[1], '^%d+')) + 1
+    keep = tonumber(string.match(old[1], '^%d+')) + 1
   end
   redis.call('HSET', KEYS[2], 'due', string.format('%.0f', next_due))
 end
 if keep > first then
   redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', keep))
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    for trimmed = first, keep - 1 do
+      redis.call('HDEL', KEYS[3], string.format('%.0f', trimmed))
+    end
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. string.format('%.0f', keep))
+  end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[8])
-redis.call('PEXPIRE', KEYS[2], string.format('%.0f', 2 * max_age))
+redis.call('PEXPIRE', KEYS[2], numbering_kept)
 
-local fills = {
+publish(14, {
   S = cmsgpack.pack(seq),
   E = cmsgpack.pack(epoch),
   M = cmsgpack.pack(ARGV[2] .. ':' .. epoch .. ':' .. seq_text),
-}
-local at = 10
-while at <= #ARGV do
-  local channel, count = ARGV[at], tonumber(ARGV[at + 1])
-  local parts = {}
-  at = at + 2
-  for i = 1, count do
-    if ARGV[at] == 'L' then
-      parts[i] = ARGV[at + 1]
-      at = at + 2
-    else
-      parts[i] = fills[ARGV[at]]
-      at = at + 1
-    end
-  end
-  redis.call('PUBLISH', channel, table.concat(parts))
-end
+})
 return { seq_text, epoch, ARGV[5], 0 }

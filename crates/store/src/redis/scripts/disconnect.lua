@@ -1,10 +1,13 @@
 -- A socket of a user is closed.
 -- KEYS[1] leases  KEYS[2] online  KEYS[3] sockets of this node  KEYS[4] nodes of the user  KEYS[5] last seen
+-- KEYS[6] names of sockets
 -- ARGV[1] instance  ARGV[2] entry in the node's sockets  ARGV[3] user  ARGV[4] how long last seen is kept, ms
+-- ARGV[5] scoped name of the socket
 -- Returns {1 if the user was online and no longer is, now in ms}.
 local now = now_ms()
 if redis.call('SREM', KEYS[3], ARGV[2]) == 1 then
   forget_socket(KEYS[4], ARGV[1])
+  redis.call('SREM', KEYS[6], ARGV[5])
 end
 local last = 0
 if not is_online(KEYS[4], KEYS[1], now) then

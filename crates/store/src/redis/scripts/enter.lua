@@ -1,4 +1,4 @@
--- Notes that a socket of this node is in a room, before the room is told: a crash in between leaves only the note.
+-- Notes that a socket of this node is in a room.
 -- KEYS[1] leases  KEYS[2] rooms of this node
 -- ARGV[1] instance  ARGV[2] length of a lease, ms  ARGV[3] entry in the node's rooms
 -- Returns 1 if this node's lease was running.

@@ -1,31 +1,38 @@
--- Removes some entries of one node whose lease in this bucket has ended.
--- KEYS[1] leases  KEYS[2] online
+-- Removes some sockets of one node whose lease in this bucket has ended.
+-- KEYS[1] leases  KEYS[2] names of sockets
 -- ARGV[1] prefix of the sockets of a node  ARGV[2] prefix of the nodes of a user  ARGV[3] prefix of last seen
--- ARGV[4] how many entries at most  ARGV[5] how long last seen is kept, ms
+-- ARGV[4] prefix of online  ARGV[5] how many sockets at most  ARGV[6] how long last seen is kept, ms
 -- The keys that the prefixes make have the bucket's tag, as KEYS have.
--- Returns {1 if there is more to do, user, last seen, user, last seen, ...}: who went offline by it.
+-- Returns {} if no lease has ended, else {instance, how many of its sockets are left,
+-- end of its lease, scoped user, scoped user, ...}: who went offline by it.
 local now = now_ms()
-local upto = string.format('%.0f', now)
-local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', upto, 'WITHSCORES', 'LIMIT', 0, 1)
+local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'WITHSCORES', 'LIMIT', 0, 1)
 if #dead == 0 then
-  return { 0 }
+  return {}
 end
-local instance, seen = dead[1], dead[2]
+local instance, seen = dead[1], string.format('%.0f', tonumber(dead[2]))
 local sockets = ARGV[1] .. instance
-local answer = { 1 }
-for _, entry in ipairs(redis.call('SPOP', sockets, ARGV[4])) do
-  -- <bytes of the socket>:<socket><user>
-  local length, start = string.match(entry, '^(%d+):()')
-  local user = string.sub(entry, start + length)
-  forget_socket(ARGV[2] .. user, instance)
-  if not is_online(ARGV[2] .. user, KEYS[1], now) and redis.call('ZREM', KEYS[2], user) == 1 then
-    redis.call('SET', ARGV[3] .. user, seen, 'PX', ARGV[5])
-    answer[#answer + 1] = user
-    answer[#answer + 1] = seen
+
+-- The two parts of a pair: <bytes of the first>:<first><second>
+local function split(pair)
+  local length, start = string.match(pair, '^(%d+):()')
+  return string.sub(pair, start, start + length - 1), string.sub(pair, start + length)
+end
+
+local answer = { instance, 0, seen }
+for _, entry in ipairs(redis.call('SPOP', sockets, ARGV[5])) do
+  local socket, scoped = split(entry)
+  local realm, user = split(scoped)
+  local online = ARGV[4]
+  if realm ~= '' then
+    online = online .. ':' .. realm
+  end
+  redis.call('SREM', KEYS[2], #realm .. ':' .. realm .. socket)
+  forget_socket(ARGV[2] .. scoped, instance)
+  if not is_online(ARGV[2] .. scoped, KEYS[1], now) and redis.call('ZREM', online, user) == 1 then
+    redis.call('SET', ARGV[3] .. scoped, seen, 'PX', ARGV[6])
+    answer[#answer + 1] = scoped
   end
 end
-if redis.call('SCARD', sockets) == 0 then
-  redis.call('ZREM', KEYS[1], instance)
-  answer[1] = redis.call('ZCOUNT', KEYS[1], '-inf', upto) > 0 and 1 or 0
-end
+answer[2] = redis.call('SCARD', sockets)
 return answer
