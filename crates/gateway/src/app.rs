@@ -19,14 +19,11 @@ use trunkline_store::{Lease, LogLimits, NodeIdentity, NodeLoad, Store};
 
 use crate::{
     accept::{self, Entrance},
-    auth::Authenticator,
-    config::{Auth, Config, DialectName, Secret},
-    dialects::{
-        self, Dialect, Gatekeeper, conversations::Conversations, native::Native, online_users::OnlineUsers,
-        rooms::Rooms, showcase::Showcase,
-    },
-    domain::{Chain, Domain, PresencePolicy, Speaker},
+    auth::{self, Authenticator},
+    config::{Auth, Config, Origins, Secret},
+    domain::{self, Chain, Domain, Policy, PresencePolicy},
     drain, http, metrics,
+    realms::{self, Realms},
     routing::{self, Routing, Tag},
 };
 
@@ -49,6 +46,7 @@ pub struct Node {
     pub(crate) hub: Hub,
     pub(crate) lanes: Lanes,
     pub(crate) domain: Arc<Domain>,
+    pub(crate) realms: Arc<Realms>,
     pub(crate) cluster: Cluster,
     pub(crate) store: Store,
     pub(crate) shared: http::Shared,
@@ -96,31 +94,24 @@ impl Node {
         let own = Tag::of(&identity.id, &identity.epoch);
         let store = store(&config, &cluster, identity);
         let domain = domain(&config, &cluster, &store);
-        let authenticator = Authenticator::new(&config.auth);
+        let realms = Arc::new(Realms::new(&config, &domain));
+        realms.open_static(&hub);
         let (tasks, stop_accepting) = (TaskTracker::new(), CancellationToken::new());
-        for speaker in speakers(&config) {
-            let heartbeat = speaker.dialect.heartbeat();
-            let gatekeeper = Gatekeeper::new(authenticator.clone(), Arc::clone(&domain), speaker.dialect);
-            let namespace = hub.add_namespace(&speaker.namespace, Arc::new(gatekeeper));
-            cluster.serve(&speaker.namespace);
-            if let Some((period, event)) = heartbeat {
-                tasks.spawn(dialects::heartbeat(namespace, period, event, stop_accepting.clone()));
-            }
-        }
+        realms.start_heartbeats(&hub, &tasks, &stop_accepting);
         let lanes = Lanes::new(&hub, &config);
+        realms.open_dynamic(&hub, &lanes);
         let routing = Routing::new(routing::Parts {
             own,
             secret: config.cluster_secret.clone(),
             hub: hub.clone(),
             lanes: lanes.clone(),
-            domain: Arc::clone(&domain),
             nodes: Arc::clone(&store.nodes),
             max_payload: config.max_payload,
             longest_poll: config.ping_interval + config.ping_timeout,
         });
         let shared = http::Shared::new(http::Parts {
             node_id: config.node_id.clone(),
-            auth_mode: authenticator.mode(),
+            auth_mode: domain.authenticator().mode(),
             demo_secret: demo_secret(&config),
             api_key: config.api_key.clone(),
             hub: hub.clone(),
@@ -135,6 +126,7 @@ impl Node {
             hub,
             lanes,
             domain,
+            realms,
             cluster,
             store,
             shared,
@@ -151,6 +143,17 @@ impl Node {
         node.heart().beat().await;
         node.serve(config, listener, internal);
         Ok(node)
+    }
+
+    fn heart(&self) -> Heart {
+        Heart {
+            store: self.store.clone(),
+            realms: Arc::clone(&self.realms),
+            hub: self.hub.clone(),
+            lanes: self.lanes.clone(),
+            shared: self.shared.clone(),
+            routing: self.routing.clone(),
+        }
     }
 
     /// Where clients connect.
@@ -182,18 +185,10 @@ impl Node {
             self.tasks.spawn(accept::serve(listener, entrance, unacknowledged, connections, stop));
         }
         let heart = self.heart();
+        let (domain, stop) = (Arc::clone(&self.domain), self.stop_heartbeat.clone());
+        self.tasks.spawn(async move { domain.watch_tokens(stop).await });
         let stop = self.stop_heartbeat.clone();
         self.tasks.spawn(async move { heart.beat_until(stop).await });
-    }
-
-    fn heart(&self) -> Heart {
-        Heart {
-            store: self.store.clone(),
-            domain: Arc::clone(&self.domain),
-            hub: self.hub.clone(),
-            shared: self.shared.clone(),
-            routing: self.routing.clone(),
-        }
     }
 }
 
@@ -237,8 +232,9 @@ impl Lanes {
 /// Keeps this node alive in the eyes of the others, and looks after those that are not.
 struct Heart {
     store: Store,
-    domain: Arc<Domain>,
+    realms: Arc<Realms>,
     hub: Hub,
+    lanes: Lanes,
     shared: http::Shared,
     routing: Routing,
 }
@@ -254,7 +250,8 @@ impl Heart {
                 () = stop.cancelled() => return,
             }
             self.beat().await;
-            self.domain.sweep().await;
+            self.realms.sweep().await;
+            self.realms.close_idle(&self.hub, &self.lanes);
         }
     }
 
@@ -263,7 +260,7 @@ impl Heart {
         let up = match self.store.nodes.heartbeat(load).await {
             Ok(Lease::Renewed) => true,
             Ok(Lease::Started) => {
-                self.domain.report_again(&self.hub).await;
+                Domain::report_again(&self.hub).await;
                 true
             }
             Err(error) => {
@@ -297,7 +294,7 @@ fn announce(config: &Config, address: SocketAddr, internal: Option<&TcpListener>
     if internal.is_none() && !address.ip().is_loopback() {
         tracing::warn!("/metrics is on the public listener, set --internal-listen to move it");
     }
-    if config.auth == Auth::InsecureQuery {
+    if matches!(config.auth, Auth::InsecureQuery) {
         tracing::warn!("--auth insecure-query believes whatever user id a client names, use it for development only");
     }
     if config.demo_tokens {
@@ -351,28 +348,23 @@ fn store(config: &Config, cluster: &Cluster, identity: NodeIdentity) -> Store {
 }
 
 fn domain(config: &Config, cluster: &Cluster, store: &Store) -> Arc<Domain> {
-    let presence = PresencePolicy { broadcast: config.presence_broadcast, grace: config.presence_grace };
-    Arc::new(Domain::new(cluster.clone(), store.clone(), speakers(config), presence))
-}
-
-fn speakers(config: &Config) -> Vec<Speaker> {
-    let dialect = |name| -> Arc<dyn Dialect> {
-        match name {
-            DialectName::Native => Arc::new(Native::new(&config.node_id)),
-            DialectName::OnlineUsers => Arc::new(OnlineUsers),
-            DialectName::Rooms => Arc::new(Rooms),
-            DialectName::Conversations => Arc::new(Conversations),
-            DialectName::Showcase => Arc::new(Showcase),
-        }
-    };
-    let speaker =
-        |(namespace, name): &(String, DialectName)| Speaker { namespace: namespace.clone(), dialect: dialect(*name) };
-    config.namespaces.iter().map(speaker).collect()
+    let rules = auth::Rules { cookie: config.cookie.clone(), any_origin: config.origins == Origins::Any };
+    Arc::new(Domain::new(domain::Parts {
+        cluster: cluster.clone(),
+        store: store.clone(),
+        speakers: realms::static_speakers(config),
+        authenticator: Authenticator::new(&config.auth, rules),
+        policy: Policy {
+            presence: PresencePolicy { broadcast: config.presence_broadcast, grace: config.presence_grace },
+            notify: config.notify,
+        },
+        leeway: config.leeway,
+    }))
 }
 
 fn demo_secret(config: &Config) -> Option<Secret> {
     match &config.auth {
-        Auth::Jwt(jwt) if config.demo_tokens => Some(jwt.secret.clone()),
+        Auth::Jwt(jwt) if config.demo_tokens => jwt.secret.clone(),
         _ => None,
     }
 }

@@ -7,7 +7,11 @@ use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use trunkline_hub::{CloseReason, Namespace, Socket, Targets};
 
-use crate::{app::Node, domain::Chain, routing::Passing};
+use crate::{
+    app::Node,
+    domain::{Chain, announce_shutdown},
+    routing::Passing,
+};
 
 /// Clients sent away per second at the least: a small node is not held up for the whole window.
 const SLOWEST: f64 = 50.0;
@@ -105,7 +109,7 @@ async fn close_evenly(node: &Node, leavers: Vec<Leaver>) {
     for (number, leaver) in (0u32..).zip(&leavers) {
         // Those who only pass are told by the node that they are on, at their time.
         if let Leaver::Here(socket) = leaver {
-            node.domain.announce_shutdown(socket, NOTICE + step * number);
+            announce_shutdown(socket, NOTICE + step * number);
         }
     }
     let begin = Instant::now() + NOTICE;

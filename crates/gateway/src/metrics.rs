@@ -13,6 +13,8 @@ pub(crate) const SESSION_REQUESTS: &str = "trunkline_session_requests_total";
 pub(crate) const INTERNAL_REQUESTS: &str = "trunkline_internal_requests_total";
 /// WebSockets that come in here and end on another node.
 pub(crate) const TUNNELS: &str = "trunkline_tunnels";
+/// Events refused because their socket sent too many.
+pub(crate) const RATE_LIMITED: &str = "trunkline_events_rate_limited_total";
 const BUILD: &str = "trunkline_build_info";
 const NODES: &str = "trunkline_nodes";
 const ONLINE: &str = "trunkline_users_online";
@@ -26,6 +28,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().install_recorder()?;
     describe_counter!(ACCEPT_ERRORS, "Connections that could not be accepted");
     describe_counter!(FOREIGN_ORIGINS, "Requests refused because of their Origin");
+    describe_counter!(RATE_LIMITED, "Events refused because their socket sent more than it may");
     describe_gauge!(BUILD, "Always 1; the labels say what runs here");
     describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
     describe_gauge!(ONLINE, "Users online in the cluster");
@@ -38,6 +41,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     gauge!(BUILD, "version" => crate::VERSION).set(1.0);
     counter!(ACCEPT_ERRORS).absolute(0);
     counter!(FOREIGN_ORIGINS).absolute(0);
+    counter!(RATE_LIMITED).absolute(0);
     trunkline_hub::metrics::describe();
     trunkline_adapter::metrics::describe();
     Ok(handle)
@@ -45,6 +49,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 pub(crate) fn foreign_origin() {
     counter!(FOREIGN_ORIGINS).increment(1);
+}
+
+pub(crate) fn rate_limited() {
+    counter!(RATE_LIMITED).increment(1);
 }
 
 pub(crate) fn heartbeat(up: bool) {

@@ -21,10 +21,10 @@ mod reason;
 mod rooms;
 mod socket;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ahash::AHashMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::task::TaskTracker;
 
 pub use acks::AckError;
@@ -44,9 +44,29 @@ pub struct Hub(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     namespaces: RwLock<AHashMap<Arc<str>, Namespace>>,
+    dynamic: OnceLock<Dynamic>,
     /// Runs the sockets' inboxes; `close` waits for them.
     tasks: TaskTracker,
     interest: interest::Shared,
+}
+
+/// Namespaces that come into being when somebody connects to them.
+struct Dynamic {
+    makes: Box<MakeHandler>,
+    /// Those there are, and whether nobody was in it when we last looked.
+    made: Mutex<AHashMap<Arc<str>, bool>>,
+}
+
+/// Gives a namespace its handler, or `None` when there is no such namespace.
+pub type MakeHandler = dyn Fn(&str) -> Option<Arc<dyn Handler>> + Send + Sync;
+
+/// Dynamic namespaces at a time on a node; beyond it, one that isn't there can't be connected to.
+pub const DYNAMIC_NAMESPACES: usize = 10_000;
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("namespaces", &self.namespaces.read().len()).finish_non_exhaustive()
+    }
 }
 
 impl Hub {
@@ -74,6 +94,46 @@ impl Hub {
     /// The namespace with this name.
     pub fn namespace(&self, name: &str) -> Option<Namespace> {
         self.0.namespaces.read().get(name).cloned()
+    }
+
+    /// From now on a client may connect to every namespace that `makes` has a handler for. The first call counts.
+    pub fn make_namespaces(&self, makes: impl Fn(&str) -> Option<Arc<dyn Handler>> + Send + Sync + 'static) {
+        let _ = self.0.dynamic.set(Dynamic { makes: Box::new(makes), made: Mutex::default() });
+    }
+
+    /// The namespace with this name, made if it is a dynamic one: for lanes, when a client wants to connect.
+    pub fn open_namespace(&self, name: &str) -> Option<Namespace> {
+        if let Some(known) = self.namespace(name) {
+            return Some(known);
+        }
+        let dynamic = self.0.dynamic.get()?;
+        let mut made = dynamic.made.lock();
+        if made.len() >= DYNAMIC_NAMESPACES {
+            tracing::warn!(namespace = name, "there are too many dynamic namespaces, refusing another");
+            return None;
+        }
+        let handler = (dynamic.makes)(name)?;
+        made.insert(name.into(), false);
+        Some(self.add_namespace(name, handler))
+    }
+
+    /// Removes the dynamic namespaces that nobody is in, now and at the last call, and names them. A client that is just
+    /// about to connect to one of them is refused and may try again.
+    pub fn remove_idle_namespaces(&self) -> Vec<Arc<str>> {
+        let Some(dynamic) = self.0.dynamic.get() else { return Vec::new() };
+        let mut removed = Vec::new();
+        dynamic.made.lock().retain(|name, was_idle| {
+            let mut namespaces = self.0.namespaces.write();
+            let idle = namespaces.get(name).is_none_or(Namespace::is_empty);
+            let remove = idle && *was_idle;
+            if remove {
+                namespaces.remove(name);
+                removed.push(Arc::clone(name));
+            }
+            *was_idle = idle;
+            !remove
+        });
+        removed
     }
 
     /// All namespaces.

@@ -1,4 +1,4 @@
-//! JSON Web Tokens: checked when a client connects, minted for development.
+//! JSON Web Tokens: checked when a client connects or shows a newer one, minted for development.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_protocol::ids;
 
-use super::{AuthError, Identity};
+use super::{
+    AuthError, Identity,
+    keys::{Key, Keys},
+};
 use crate::config::{JwtConfig, Secret};
 
 /// The claims that matter here. A user may be named by `sub`, else `userId`, else `id`, as text or as a number.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Claims {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     sub: Value,
@@ -25,7 +28,19 @@ pub struct Claims {
     /// Seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iat: Option<u64>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    role: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    roles: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    scope: Value,
 }
+
+/// Roles whose bearers may send notifications to others.
+const NOTIFYING_ROLES: [&str; 2] = ["admin", "service"];
+
+/// The scope that permits the same.
+const NOTIFYING_SCOPE: &str = "notifications:send";
 
 impl Claims {
     fn user(&self) -> Option<String> {
@@ -36,25 +51,25 @@ impl Claims {
         })?;
         ids::is_user(&user).then_some(user)
     }
-}
 
-/// Checks tokens against one key.
-#[derive(Clone)]
-pub(super) struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
-}
-
-impl std::fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifier").finish_non_exhaustive()
+    fn notifies(&self) -> bool {
+        let is_role = |value: &Value| value.as_str().is_some_and(|role| NOTIFYING_ROLES.contains(&role));
+        let scopes = self.scope.as_str().unwrap_or_default();
+        is_role(&self.role)
+            || self.roles.as_array().is_some_and(|roles| roles.iter().any(is_role))
+            || scopes.split(' ').any(|scope| scope == NOTIFYING_SCOPE)
     }
+}
+
+/// Checks tokens.
+pub(super) struct Verifier {
+    keys: Keys,
+    validation: Validation,
 }
 
 impl Verifier {
     pub(super) fn new(config: &JwtConfig) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.algorithms = vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
         validation.leeway = config.leeway.as_secs();
         validation.validate_nbf = true;
         // A token without an end is the issuer's decision; one with an end is held to it.
@@ -73,19 +88,31 @@ impl Verifier {
             }
             None => validation.validate_aud = false,
         }
-        Self { key: DecodingKey::from_secret(config.secret.expose().as_bytes()), validation }
+        let secret = config.secret.as_ref().map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()));
+        let fixed = secret.into_iter().chain(config.public_key.clone()).map(Key::from).collect();
+        Self { keys: Keys::new(fixed, config.jwks_url.clone()), validation }
     }
 
-    pub(super) fn verify(&self, token: &str) -> Result<Identity, AuthError> {
-        let claims = match jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation) {
-            Ok(token) => token.claims,
-            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => return Err(AuthError::TokenExpired),
-            Err(_) => return Err(AuthError::InvalidToken),
-        };
-        let user = claims.user().ok_or(AuthError::InvalidToken)?;
-        let expires_at = claims.exp.and_then(|exp| UNIX_EPOCH.checked_add(Duration::from_secs(exp)));
-        Ok(Identity { user, expires_at, guest: false, notifies: false })
+    pub(super) async fn verify(&self, token: &str) -> Result<Identity, AuthError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::InvalidToken)?;
+        let mut refused = AuthError::InvalidToken;
+        for key in self.keys.candidates(&header).await? {
+            let mut validation = self.validation.clone();
+            validation.algorithms = vec![header.alg];
+            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation) {
+                Ok(token) => return identity(&token.claims),
+                Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => refused = AuthError::TokenExpired,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
     }
+}
+
+fn identity(claims: &Claims) -> Result<Identity, AuthError> {
+    let user = claims.user().ok_or(AuthError::InvalidToken)?;
+    let expires_at = claims.exp.and_then(|exp| UNIX_EPOCH.checked_add(Duration::from_secs(exp)));
+    Ok(Identity { user, expires_at, guest: false, notifies: claims.notifies() })
 }
 
 /// Makes an HS256 token for `user` that is good for `ttl`. For development.
@@ -96,10 +123,9 @@ pub fn mint(secret: &Secret, user: &str, ttl: Duration) -> Result<String, jsonwe
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let claims = Claims {
         sub: Value::String(user.to_owned()),
-        user_id: Value::Null,
-        id: Value::Null,
         exp: Some(now.saturating_add(ttl.as_secs())),
         iat: Some(now),
+        ..Claims::default()
     };
     let key = EncodingKey::from_secret(secret.expose().as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
@@ -113,7 +139,9 @@ mod tests {
 
     fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Verifier {
         Verifier::new(&JwtConfig {
-            secret: Secret::from("key".to_owned()),
+            secret: Some(Secret::from("key".to_owned())),
+            public_key: None,
+            jwks_url: None,
             issuer: issuer.map(str::to_owned),
             audience: audience.map(str::to_owned),
             leeway: Duration::from_secs(2),
@@ -124,42 +152,42 @@ mod tests {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(b"key")).unwrap()
     }
 
-    fn user(claims: &Value) -> Result<String, AuthError> {
-        verifier(None, None).verify(&sign(claims)).map(|identity| identity.user)
+    async fn user(claims: &Value) -> Result<String, AuthError> {
+        verifier(None, None).verify(&sign(claims)).await.map(|identity| identity.user)
     }
 
-    #[test]
-    fn the_user_is_sub_else_user_id_else_id() {
-        assert_eq!(user(&json!({"sub": "a", "userId": "b", "id": "c"})), Ok("a".into()));
-        assert_eq!(user(&json!({"userId": "b", "id": "c"})), Ok("b".into()));
-        assert_eq!(user(&json!({"id": 17})), Ok("17".into()));
-        assert_eq!(user(&json!({"name": "x"})), Err(AuthError::InvalidToken));
-        assert_eq!(user(&json!({"sub": "undefined"})), Err(AuthError::InvalidToken));
+    #[tokio::test]
+    async fn the_user_is_sub_else_user_id_else_id() {
+        assert_eq!(user(&json!({"sub": "a", "userId": "b", "id": "c"})).await, Ok("a".into()));
+        assert_eq!(user(&json!({"userId": "b", "id": "c"})).await, Ok("b".into()));
+        assert_eq!(user(&json!({"id": 17})).await, Ok("17".into()));
+        assert_eq!(user(&json!({"name": "x"})).await, Err(AuthError::InvalidToken));
+        assert_eq!(user(&json!({"sub": "undefined"})).await, Err(AuthError::InvalidToken));
     }
 
-    #[test]
-    fn an_old_token_is_expired_and_a_foreign_one_invalid() {
-        assert_eq!(user(&json!({"sub": "a", "exp": 1})), Err(AuthError::TokenExpired));
+    #[tokio::test]
+    async fn an_old_token_is_expired_and_a_foreign_one_invalid() {
+        assert_eq!(user(&json!({"sub": "a", "exp": 1})).await, Err(AuthError::TokenExpired));
         let foreign = mint(&Secret::from("other".to_owned()), "a", Duration::from_secs(60)).unwrap();
-        assert_eq!(verifier(None, None).verify(&foreign), Err(AuthError::InvalidToken));
+        assert_eq!(verifier(None, None).verify(&foreign).await, Err(AuthError::InvalidToken));
     }
 
-    #[test]
-    fn a_token_without_a_signature_is_invalid() {
+    #[tokio::test]
+    async fn a_token_without_a_signature_is_invalid() {
         // {"alg":"none"}.{"sub":"a"}.
         let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.";
-        assert_eq!(verifier(None, None).verify(unsigned), Err(AuthError::InvalidToken));
+        assert_eq!(verifier(None, None).verify(unsigned).await, Err(AuthError::InvalidToken));
     }
 
-    #[test]
-    fn issuer_and_audience_count_when_set() {
+    #[tokio::test]
+    async fn issuer_and_audience_count_when_set() {
         let strict = verifier(Some("me"), Some("chat"));
-        assert!(strict.verify(&sign(&json!({"sub": "a", "iss": "me", "aud": "chat"}))).is_ok());
+        assert!(strict.verify(&sign(&json!({"sub": "a", "iss": "me", "aud": "chat"}))).await.is_ok());
         for claims in
             [json!({"sub": "a"}), json!({"sub": "a", "iss": "me"}), json!({"sub": "a", "iss": "x", "aud": "chat"})]
         {
-            assert_eq!(strict.verify(&sign(&claims)), Err(AuthError::InvalidToken), "{claims}");
+            assert_eq!(strict.verify(&sign(&claims)).await, Err(AuthError::InvalidToken), "{claims}");
         }
-        assert_eq!(user(&json!({"sub": "a", "iss": "x", "aud": "y"})), Ok("a".into()));
+        assert_eq!(user(&json!({"sub": "a", "iss": "x", "aud": "y"})).await, Ok("a".into()));
     }
 }

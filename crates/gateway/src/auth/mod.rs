@@ -1,6 +1,9 @@
 //! Who a client is: identity from a handshake, the same for every lane.
 
+mod fetch;
+mod hook;
 mod jwt;
+mod keys;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -8,6 +11,7 @@ use trunkline_hub::{Handshake, Refusal};
 use trunkline_protocol::{Code, ids};
 
 pub use jwt::{Claims, mint};
+pub use keys::public_key;
 
 use crate::config::Auth;
 
@@ -46,51 +50,94 @@ pub enum AuthError {
     /// It was good once.
     #[error("Authentication error: Token expired")]
     TokenExpired,
+    /// Whoever knows does not answer now.
+    #[error("Authentication error: Try again later")]
+    Unavailable,
+}
+
+impl AuthError {
+    /// Whether the same credentials may be good later.
+    pub fn retryable(self) -> bool {
+        self == Self::Unavailable
+    }
+
+    /// Its code in the vocabulary.
+    pub fn code(self) -> Code {
+        match self {
+            Self::NoToken | Self::InvalidToken | Self::TokenExpired => Code::Unauthenticated,
+            Self::Unavailable => Code::Unavailable,
+        }
+    }
 }
 
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
-        Self { message: error.to_string(), code: Code::Unauthenticated.as_str() }
+        Self { message: error.to_string(), code: error.code().as_str() }
     }
 }
 
-/// Tells who a client is.
-#[derive(Clone, Debug)]
-pub struct Authenticator(Mode);
+/// Tells who a client is. Cheap to clone.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
 
-#[derive(Clone, Debug)]
+struct Inner {
+    mode: Mode,
+    rules: Rules,
+}
+
 enum Mode {
-    Jwt(Arc<jwt::Verifier>),
+    Jwt(Box<jwt::Verifier>),
+    Hook(Box<hook::Hook>),
     InsecureQuery,
+}
+
+/// What holds in every mode.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The cookie that may hold the token.
+    pub cookie: String,
+    /// Whether pages of any origin may connect: then cookies count only for our own, since any page could otherwise act
+    /// as whoever is logged in.
+    pub any_origin: bool,
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Authenticator").field(&self.mode()).finish()
+    }
 }
 
 impl Authenticator {
     /// By the rules of the configuration.
-    pub fn new(auth: &Auth) -> Self {
-        Self(match auth {
-            Auth::Jwt(config) => Mode::Jwt(Arc::new(jwt::Verifier::new(config))),
+    pub fn new(auth: &Auth, rules: Rules) -> Self {
+        let mode = match auth {
+            Auth::Jwt(config) => Mode::Jwt(Box::new(jwt::Verifier::new(config))),
+            Auth::Hook(url) => Mode::Hook(Box::new(hook::Hook::new(url.clone()))),
             Auth::InsecureQuery => Mode::InsecureQuery,
-        })
+        };
+        Self(Arc::new(Inner { mode, rules }))
     }
 
     /// The mode's name, as `--auth` takes it.
     pub fn mode(&self) -> &'static str {
-        match self.0 {
+        match self.0.mode {
             Mode::Jwt(_) => "jwt",
+            Mode::Hook(_) => "hook",
             Mode::InsecureQuery => "insecure-query",
         }
     }
 
-    /// Who sent this handshake. The token may be in the `auth` payload, in the query (`?token=`) or in an
-    /// `Authorization: Bearer` header; the first of them counts. Where nobody's word but their own is asked for and `guests`
-    /// are admitted, somebody without a name is one.
+    /// Who sent this handshake. A token may be in the `auth` payload, in the query (`?token=`), in an
+    /// `Authorization: Bearer` header or in a cookie; the first of them counts. Where nobody's word but their own is asked
+    /// for and `guests` are admitted, somebody without a name is one.
     ///
     /// # Errors
     /// Nobody that we believe.
     pub async fn authenticate(&self, handshake: &Handshake, guests: bool) -> Result<Identity, AuthError> {
-        match &self.0 {
-            Mode::Jwt(verifier) => verifier.verify(&token(handshake).ok_or(AuthError::NoToken)?),
-            Mode::InsecureQuery => match query_value(handshake.query(), "userId") {
+        match &self.0.mode {
+            Mode::Jwt(verifier) => verifier.verify(&self.token(handshake).ok_or(AuthError::NoToken)?).await,
+            Mode::Hook(hook) => hook.ask(handshake).await,
+            Mode::InsecureQuery => match query_value(handshake.query(), "userId").or_else(|| user_header(handshake)) {
                 None if guests => Ok(Identity::guest()),
                 None => Err(AuthError::NoToken),
                 // A name of the form that we give to guests would be somebody else's.
@@ -99,6 +146,44 @@ impl Authenticator {
             },
         }
     }
+
+    /// Who a token is of that a connected client shows later. `None` where there are no tokens.
+    ///
+    /// # Errors
+    /// Nobody that we believe.
+    pub async fn renew(&self, token: &str) -> Option<Result<Identity, AuthError>> {
+        match &self.0.mode {
+            Mode::Jwt(verifier) => Some(verifier.verify(token).await),
+            Mode::Hook(hook) => Some(hook.ask_about(token).await),
+            Mode::InsecureQuery => None,
+        }
+    }
+
+    fn token(&self, handshake: &Handshake) -> Option<String> {
+        token(handshake).or_else(|| self.cookie(handshake, &self.0.rules.cookie))
+    }
+
+    fn cookie(&self, handshake: &Handshake, name: &str) -> Option<String> {
+        if self.0.rules.any_origin && !is_of_this_host(handshake) {
+            return None;
+        }
+        let cookies = handshake.headers().filter(|(header, _)| *header == "cookie");
+        let mut pairs = cookies.flat_map(|(_, line)| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let value = pairs.find(|(known, _)| *known == name)?.1;
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+}
+
+/// No page of another host made this request; programs that are no browsers don't say where they are from.
+fn is_of_this_host(handshake: &Handshake) -> bool {
+    let Some(origin) = handshake.header("origin") else { return true };
+    let from = origin.split_once("://").map(|(_, host)| host);
+    from.zip(handshake.header("host")).is_some_and(|(from, host)| from.eq_ignore_ascii_case(host))
+}
+
+/// How HTTP calls name the user where queries are believed.
+fn user_header(handshake: &Handshake) -> Option<String> {
+    handshake.header("x-user-id").map(str::to_owned)
 }
 
 fn token(handshake: &Handshake) -> Option<String> {
@@ -134,12 +219,19 @@ mod tests {
     }
 
     fn jwt() -> Authenticator {
-        Authenticator::new(&Auth::Jwt(JwtConfig {
-            secret: Secret::from("key".to_owned()),
+        let config = JwtConfig {
+            secret: Some(Secret::from("key".to_owned())),
+            public_key: None,
+            jwks_url: None,
             issuer: None,
             audience: None,
             leeway: Duration::from_secs(2),
-        }))
+        };
+        Authenticator::new(&Auth::Jwt(config), rules(false))
+    }
+
+    fn rules(any_origin: bool) -> Rules {
+        Rules { cookie: "token".to_owned(), any_origin }
     }
 
     fn token(user: &str) -> String {
@@ -174,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn insecure_query_believes_a_name_and_not_the_lack_of_one() {
-        let auth = Authenticator::new(&Auth::InsecureQuery);
+        let auth = Authenticator::new(&Auth::InsecureQuery, rules(false));
         for (url, user) in [
             ("/?userId=alice%20b", Ok("alice b")),
             ("/?x=1", Err(AuthError::NoToken)),
@@ -188,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn guests_get_names_of_their_own_where_they_are_admitted() {
-        let auth = Authenticator::new(&Auth::InsecureQuery);
+        let auth = Authenticator::new(&Auth::InsecureQuery, rules(false));
         let nobody = handshake("/", &Value::Null, None);
         let [one, other] = [auth.authenticate(&nobody, true).await, auth.authenticate(&nobody, true).await];
         let (one, other) = (one.unwrap(), other.unwrap());

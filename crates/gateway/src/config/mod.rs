@@ -1,18 +1,27 @@
 //! What `trunkline serve` was told: as written ([`source`]), then checked and usable ([`Config`]).
 //! Nothing past this module sees an unparsed value, and all mistakes are reported at once.
 
+mod namespaces;
 mod parse;
 pub mod settings;
 pub mod source;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use parse::Unit;
+use http::Uri;
+use jsonwebtoken::DecodingKey;
+
+pub use namespaces::NamespacePath;
+use namespaces::namespaces;
+use parse::{Unit, origins};
 use source::{Raw, Values};
 use trunkline_adapter::{Listen, Mode};
 use trunkline_redis::{Topology, UrlError};
 
 use self::settings::Setting;
+use crate::auth;
 
 /// A text that must not end up in a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,25 +68,57 @@ impl fmt::Display for Mistake {
 }
 
 /// Who is believed about who a client is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Auth {
     /// A signed token.
     Jwt(JwtConfig),
+    /// Whom this server names.
+    Hook(Uri),
     /// `query.userId`. For development.
     InsecureQuery,
 }
 
-/// What tokens are checked against.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What tokens are checked against. At least one of the keys is there.
+#[derive(Clone)]
 pub struct JwtConfig {
     /// The key of HS tokens.
-    pub secret: Secret,
+    pub secret: Option<Secret>,
+    /// The key of RS, PS, ES or EdDSA tokens.
+    pub public_key: Option<DecodingKey>,
+    /// Where more such keys are.
+    pub jwks_url: Option<Uri>,
     /// `iss`, when it is checked.
     pub issuer: Option<String>,
     /// `aud`, when it is checked.
     pub audience: Option<String>,
     /// How far clocks may differ.
     pub leeway: Duration,
+}
+
+impl fmt::Debug for JwtConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtConfig").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Which users may send notifications to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// All.
+    All,
+    /// Those whose credentials say so.
+    Permitted,
+    /// None.
+    Nobody,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Times a second.
+    pub per_second: NonZeroU32,
+    /// Times at once.
+    pub burst: NonZeroU32,
 }
 
 /// Who hears of users going online and offline.
@@ -148,8 +189,18 @@ pub struct Config {
     pub rebalance: Option<f64>,
     /// Who is believed.
     pub auth: Auth,
+    /// How far clocks may differ, and how long after its token's end an open socket is closed.
+    pub leeway: Duration,
+    /// The cookie with the token.
+    pub cookie: String,
+    /// Who may send notifications.
+    pub notify: Notify,
     /// Namespaces and what they speak.
-    pub namespaces: Vec<(String, DialectName)>,
+    pub namespaces: Vec<(NamespacePath, DialectName)>,
+    /// Namespaces whose clients only listen.
+    pub push_namespaces: Vec<String>,
+    /// Of events, per socket.
+    pub rate_limit: Option<Rate>,
     /// What back ends show.
     pub api_key: Option<Secret>,
     /// Which pages may connect.
@@ -240,8 +291,16 @@ impl Reader<'_> {
         let advertise = self.optional("advertise", parse::host_and_port);
         let cluster_secret = self.optional("cluster-secret", long_secret);
         let rebalance = self.required("rebalance", parse::share);
-        let auth = self.auth();
+        let leeway = self.required("jwt-leeway", |text| parse::duration(text, Unit::Seconds));
+        let auth = self.auth(leeway);
+        let cookie = self.optional("session-cookie", cookie_name);
+        let notify = self.required("notify", |text| {
+            let choices = [("all", Notify::All), ("permitted", Notify::Permitted), ("none", Notify::Nobody)];
+            parse::one_of(text, &choices)
+        });
         let api_key = self.optional("api-key", long_secret);
+        let push_namespaces =
+            self.required("push-namespaces", |text| Ok(parse::list(text).into_iter().map(str::to_owned).collect()));
         let namespaces = self.required("namespaces", namespaces);
         let origins = self.optional("cors-origins", origins);
         self.required("adapter", |text| match text {
@@ -254,7 +313,7 @@ impl Reader<'_> {
             parse::one_of(text, &[("rooms", rooms), ("pattern", pattern)])
         });
         let channel_prefix = self.required("channel-prefix", channel_prefix);
-        self.required("rate-limit", parse::rate);
+        let rate_limit = self.required("rate-limit", parse::rate);
         let ping_interval = self.required("ping-interval", |text| parse::positive(text, Unit::Milliseconds));
         let ping_timeout = self.required("ping-timeout", |text| parse::positive(text, Unit::Milliseconds));
         let transports = self.required("transports", transports);
@@ -275,7 +334,6 @@ impl Reader<'_> {
         let outbox_limit = self.required("outbox-limit", |text| parse::number(text, 1024));
         let stall_timeout = self.required("stall-timeout", |text| parse::positive(text, Unit::Seconds));
         self.required("recovery-window", |text| parse::duration(text, Unit::Seconds));
-        self.optional("jwks-url", |text| text.parse::<http::Uri>().map_err(|_| "expected a URL".to_owned()));
         let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
         let log_format = self.required("log-format", |text| parse::one_of(text, &formats));
         let log_level = self.required("log-level", log_level);
@@ -289,7 +347,12 @@ impl Reader<'_> {
             advertise,
             cluster_secret,
             rebalance: rebalance?,
+            cookie: cookie.unwrap_or_else(|| "token".to_owned()),
             auth: auth?,
+            leeway: leeway?,
+            notify: notify?,
+            push_namespaces: push_namespaces?,
+            rate_limit: rate_limit?,
             api_key,
             namespaces: namespaces?,
             origins: origins.unwrap_or(Origins::Same),
@@ -335,28 +398,44 @@ impl Reader<'_> {
         read(default).map_err(|problem| self.mistakes.push(Mistake::new(name, problem))).ok()
     }
 
-    fn auth(&mut self) -> Option<Auth> {
-        let leeway = self.required("jwt-leeway", |text| parse::duration(text, Unit::Seconds));
+    fn auth(&mut self, leeway: Option<Duration>) -> Option<Auth> {
         let secret = self.optional("jwt-secret", |text| {
             if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(Secret(text.to_owned())) }
         });
+        let public_key = self.optional("jwt-public-key", public_key);
+        let jwks_url = self.optional("jwks-url", parse::url);
+        let hook = self.optional("auth-hook-url", parse::url);
         let [issuer, audience] = ["jwt-issuer", "jwt-audience"].map(|name| self.raw(name).map(|raw| raw.text));
         let mode = self.required("auth", |text| match text {
-            "jwt" | "insecure-query" => Ok(text.to_owned()),
-            "session" | "hook" => Err(format!("{text} is not in this version; use jwt or insecure-query")),
+            "jwt" | "hook" | "insecure-query" => Ok(text.to_owned()),
+            "session" => Err("session is not in this version; use jwt, hook or insecure-query".to_owned()),
             _ => Err("expected one of jwt, session, hook, insecure-query".to_owned()),
         })?;
-        if mode == "insecure-query" {
-            return Some(Auth::InsecureQuery);
-        }
-        let Some(secret) = secret else {
-            if !self.mistakes.iter().any(|mistake| mistake.origin.to_lowercase().contains("secret")) {
-                let problem = "jwt needs a key: set --jwt-secret or TRUNKLINE_JWT_SECRET (or --auth insecure-query for development)";
-                self.mistakes.push(Mistake::new("--auth", problem.to_owned()));
+        match mode.as_str() {
+            "insecure-query" => Some(Auth::InsecureQuery),
+            "hook" => hook.map(Auth::Hook).or_else(|| {
+                self.missing("auth-hook-url", "hook needs a server to ask: set --auth-hook-url");
+                None
+            }),
+            _ if secret.is_none() && public_key.is_none() && jwks_url.is_none() => {
+                let problem = "jwt needs a key: set --jwt-secret (or TRUNKLINE_JWT_SECRET), --jwt-public-key or --jwks-url \
+                    (or --auth insecure-query for development)";
+                // One that was given and can't be used is a mistake already.
+                let given = ["jwt-secret", "jwt-public-key", "jwks-url"].iter().any(|name| self.raw(name).is_some());
+                if !given {
+                    self.mistakes.push(Mistake::new("--auth", problem.to_owned()));
+                }
+                None
             }
-            return None;
-        };
-        Some(Auth::Jwt(JwtConfig { secret, issuer, audience, leeway: leeway? }))
+            _ => Some(Auth::Jwt(JwtConfig { secret, public_key, jwks_url, issuer, audience, leeway: leeway? })),
+        }
+    }
+
+    /// Notes that a setting is missing, unless it is there and wrong.
+    fn missing(&mut self, name: &str, problem: &str) {
+        if self.raw(name).is_none() {
+            self.mistakes.push(Mistake::new("--auth", problem.to_owned()));
+        }
     }
 
     fn without_effect(&self) -> Vec<String> {
@@ -399,49 +478,21 @@ fn default_node_id() -> String {
     format!("{host}-{:04x}", rand::random::<u16>())
 }
 
-fn namespaces(text: &str) -> Result<Vec<(String, DialectName)>, String> {
-    let mut namespaces: Vec<(String, DialectName)> = Vec::new();
-    for item in parse::list(text) {
-        let (path, dialect) = item.split_once('=').ok_or_else(|| format!("`{item}`: expected /path=dialect"))?;
-        if !path.starts_with('/') {
-            return Err(format!("`{path}`: a namespace starts with /"));
-        }
-        if path.contains('{') {
-            return Err(format!("`{path}`: dynamic namespaces are not in this version"));
-        }
-        if namespaces.iter().any(|(known, _)| known == path) {
-            return Err(format!("`{path}` is there twice"));
-        }
-        let dialect = match dialect {
-            "native" => DialectName::Native,
-            "online-users" => DialectName::OnlineUsers,
-            "rooms" => DialectName::Rooms,
-            "conversations" => DialectName::Conversations,
-            "showcase" => DialectName::Showcase,
-            _ => {
-                return Err(format!(
-                    "`{dialect}`: there is no such dialect; use native, online-users, rooms, conversations or showcase"
-                ));
-            }
-        };
-        namespaces.push((path.to_owned(), dialect));
+fn public_key(text: &str) -> Result<DecodingKey, String> {
+    if text.contains("-----BEGIN") {
+        return auth::public_key(text);
     }
-    if namespaces.is_empty() { Err("expected at least one, such as /=native".to_owned()) } else { Ok(namespaces) }
+    let pem = std::fs::read_to_string(text).map_err(|error| format!("could not read {text}: {error}"))?;
+    auth::public_key(&pem).map_err(|problem| format!("{text} {problem}"))
 }
 
-fn origins(text: &str) -> Result<Origins, String> {
-    let mut origins = Vec::new();
-    for origin in parse::list(text) {
-        if origin == "*" {
-            return Ok(Origins::Any);
-        }
-        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        match host {
-            Some(host) if !host.is_empty() && !host.contains('/') => origins.push(origin.to_lowercase()),
-            _ => return Err(format!("`{origin}`: expected an origin such as https://chat.example, without a path")),
-        }
+fn cookie_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !text.is_empty() && text.chars().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of a cookie".to_owned())
     }
-    Ok(Origins::List(origins))
 }
 
 fn channel_prefix(text: &str) -> Result<String, String> {
@@ -466,90 +517,4 @@ fn log_level(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())
         .map_err(|_| "expected error, warn, info, debug, trace or a filter".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(flags: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
-        let flags = flags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let environment: BTreeMap<_, _> = environment.iter().copied().collect();
-        Config::load(&flags, &|name| environment.get(name).map(|&value| value.to_owned()))
-    }
-
-    #[test]
-    fn flags_win_over_environment_over_file_over_default() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("trunkline.toml");
-        std::fs::write(&file, "listen = \"127.0.0.1:1\"\nping_interval = 1\nping_timeout = 1\n").unwrap();
-        let file = file.to_str().unwrap();
-        let config = load(
-            &[("listen", "127.0.0.1:3"), ("config", file), ("auth", "insecure-query")],
-            &[("TRUNKLINE_LISTEN", "127.0.0.1:2"), ("TRUNKLINE_PING_INTERVAL", "2")],
-        )
-        .unwrap();
-        assert_eq!(config.listen.port(), 3);
-        assert_eq!(config.ping_interval, Duration::from_millis(2));
-        assert_eq!(config.ping_timeout, Duration::from_millis(1));
-        assert_eq!(config.max_payload, 1_000_000);
-    }
-
-    #[test]
-    fn our_variable_wins_over_its_aliases() {
-        let config = load(&[("auth", "insecure-query")], &[("PORT", "1"), ("TRUNKLINE_LISTEN", "2")]).unwrap();
-        assert_eq!(config.listen.port(), 2);
-        let config = load(&[("auth", "insecure-query")], &[("SOCKET_PORT", "1")]).unwrap();
-        assert_eq!(config.listen.port(), 1);
-    }
-
-    #[test]
-    fn all_mistakes_are_reported_at_once_by_name() {
-        let mistakes = load(
-            &[("listen", "nowhere"), ("auth", "magic"), ("transports", "carrier-pigeon")],
-            &[("TRUNKLINE_PING_TIMEOUT", "soon"), ("REDIS_URL", "http://x")],
-        )
-        .unwrap_err();
-        let origins: Vec<_> = mistakes.iter().map(|mistake| mistake.origin.as_str()).collect();
-        for origin in ["--listen", "--auth", "--transports", "TRUNKLINE_PING_TIMEOUT", "REDIS_URL"] {
-            assert!(origins.contains(&origin), "{origin} missing in {mistakes:?}");
-        }
-    }
-
-    #[test]
-    fn jwt_without_a_key_does_not_start() {
-        let mistakes = load(&[], &[]).unwrap_err();
-        assert_eq!(mistakes.len(), 1);
-        assert!(mistakes[0].problem.contains("--jwt-secret"), "{}", mistakes[0]);
-        assert!(load(&[], &[("JWT_SECRET", "s")]).is_ok());
-    }
-
-    #[test]
-    fn unknown_keys_in_the_file_are_mistakes() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("trunkline.toml");
-        std::fs::write(&file, "listne = 1\n").unwrap();
-        let mistakes = load(&[("config", file.to_str().unwrap()), ("auth", "insecure-query")], &[]).unwrap_err();
-        assert!(mistakes[0].origin.starts_with("listne in "), "{}", mistakes[0]);
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let config = load(&[("jwt-secret", "hunter2")], &[("REDIS_URL", "redis://:hunter2@127.0.0.1:1")]).unwrap();
-        assert!(!format!("{:?}", config.auth).contains("hunter2"));
-        let mistakes = load(&[("redis-url", "redis://:hunter2@[::")], &[]).unwrap_err();
-        assert!(mistakes.iter().all(|mistake| !mistake.to_string().contains("hunter2")));
-    }
-
-    #[test]
-    fn what_does_nothing_yet_is_checked_and_named() {
-        let config = load(&[("auth", "insecure-query"), ("recovery-window", "1m")], &[]).unwrap();
-        assert_eq!(config.without_effect, ["--recovery-window"]);
-        assert!(load(&[("auth", "insecure-query"), ("recovery-window", "long")], &[]).is_err());
-    }
-
-    #[test]
-    fn every_default_is_valid() {
-        assert!(load(&[("auth", "insecure-query")], &[]).is_ok());
-    }
 }

@@ -2,6 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use http::Uri;
+
+use super::{Origins, Rate};
+
 /// `host:port`, or a port alone for all addresses.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.parse::<u16>() {
@@ -78,14 +82,13 @@ pub(super) fn list(text: &str) -> Vec<&str> {
 }
 
 /// `RATE/BURST`, or `None` for `off`.
-pub(super) fn rate(text: &str) -> Result<Option<(u32, u32)>, String> {
+pub(super) fn rate(text: &str) -> Result<Option<Rate>, String> {
     if text == "off" {
         return Ok(None);
     }
     let read = || {
-        let (rate, burst) = text.split_once('/')?;
-        let (rate, burst) = (rate.parse().ok()?, burst.parse().ok()?);
-        (rate > 0 && burst > 0).then_some((rate, burst))
+        let (per_second, burst) = text.split_once('/')?;
+        Some(Rate { per_second: per_second.parse().ok()?, burst: burst.parse().ok()? })
     };
     read().map(Some).ok_or_else(|| "expected RATE/BURST such as 200/4000, or off".to_owned())
 }
@@ -100,6 +103,30 @@ pub(super) fn share(text: &str) -> Result<Option<f64>, String> {
         Some(percent) if percent > 0.0 && percent <= 25.0 => Ok(Some(percent / 100.0)),
         _ => Err("expected a share of at most a quarter, such as 2%, or off".to_owned()),
     }
+}
+
+/// An `http://` or `https://` URL.
+pub(super) fn url(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|_| "expected an http:// or https:// URL".to_owned())?;
+    match uri.scheme_str() {
+        Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
+        _ => Err("expected an http:// or https:// URL".to_owned()),
+    }
+}
+
+pub(super) fn origins(text: &str) -> Result<Origins, String> {
+    let mut origins = Vec::new();
+    for origin in list(text) {
+        if origin == "*" {
+            return Ok(Origins::Any);
+        }
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        match host {
+            Some(host) if !host.is_empty() && !host.contains('/') => origins.push(origin.to_lowercase()),
+            _ => return Err(format!("`{origin}`: expected an origin such as https://chat.example, without a path")),
+        }
+    }
+    Ok(Origins::List(origins))
 }
 
 #[cfg(test)]
@@ -135,7 +162,8 @@ mod tests {
 
     #[test]
     fn rates_are_pairs() {
-        assert_eq!(rate("200/4000"), Ok(Some((200, 4000))));
+        let two = std::num::NonZeroU32::new(2).unwrap();
+        assert_eq!(rate("2/2"), Ok(Some(Rate { per_second: two, burst: two })));
         assert_eq!(rate("off"), Ok(None));
         for text in ["200", "0/1", "a/b", "1/2/3"] {
             assert!(rate(text).is_err(), "{text}");

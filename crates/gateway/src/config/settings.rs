@@ -81,25 +81,55 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "jwt-public-key",
         value: "PEM|PATH",
-        help: "Key of RS, ES and EdDSA tokens: the PEM text or a path to it",
-        effective: false,
+        help: "Key of RS, PS, ES and EdDSA tokens: the PEM text or a path to it",
         ..PLAIN
     },
-    Setting { name: "jwks-url", value: "URL", help: "Where to fetch keys from", effective: false, ..PLAIN },
+    Setting {
+        name: "jwks-url",
+        value: "URL",
+        help: "Where to fetch a set of such keys; it is looked into again every 10 minutes, and when a token names a new key",
+        ..PLAIN
+    },
     Setting { name: "jwt-issuer", value: "ISS", help: "Accept tokens of this issuer only", ..PLAIN },
     Setting { name: "jwt-audience", value: "AUD", help: "Accept tokens for this audience only", ..PLAIN },
     Setting {
         name: "jwt-leeway",
         value: "DURATION",
         default: Some("2s"),
-        help: "How far clocks may differ when a token's times are checked",
+        help: "How far clocks may differ when a token's times are checked; an open socket is closed that long after its token's end",
+        ..PLAIN
+    },
+    Setting {
+        name: "auth-hook-url",
+        value: "URL",
+        help: "With --auth hook: asked by POST {auth, query, headers, address} who a client is; answers 200 {userId, expiresAt?, notifies?}, or 401",
+        ..PLAIN
+    },
+    Setting {
+        name: "session-cookie",
+        value: "NAME",
+        help: "The cookie that holds the token (--auth jwt, default token) or the session (--auth session, default connect.sid)",
+        ..PLAIN
+    },
+    Setting {
+        name: "notify",
+        value: "WHO",
+        default: Some("permitted"),
+        help: "Which users may send notifications to others: all, none, or those permitted by their token (role admin or service, scope notifications:send); back ends always may",
         ..PLAIN
     },
     Setting {
         name: "namespaces",
         value: "LIST",
         default: Some("/=native"),
-        help: "Which dialect each namespace speaks: /=native,/chat=native",
+        help: "Which dialect each namespace speaks: /=native,/chat=native; each that fits /dynamic-{name}=native is a realm of its own",
+        ..PLAIN
+    },
+    Setting {
+        name: "push-namespaces",
+        value: "LIST",
+        default: Some("/notifications"),
+        help: "Those of the namespaces whose clients only listen: what they send is refused",
         ..PLAIN
     },
     Setting {
@@ -109,7 +139,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "Origins that browsers may connect from, or *; checked on WebSocket upgrades too. Without it: the same origin",
         ..PLAIN
     },
-    Setting { name: "api-key", value: "KEY", help: "For the HTTP interface for back ends", secret: true, ..PLAIN },
+    Setting {
+        name: "api-key",
+        value: "KEY",
+        help: "For the HTTP interface for back ends, which is closed without one",
+        secret: true,
+        ..PLAIN
+    },
     Setting { name: "adapter", value: "MODE", default: Some("classic"), help: "classic or sharded", ..PLAIN },
     Setting {
         name: "adapter-subscriptions",
@@ -129,8 +165,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "rate-limit",
         value: "RATE/BURST",
         default: Some("200/4000"),
-        help: "Events a second per socket, or off",
-        effective: false,
+        help: "Events a second per socket, and how many at once; or off, which switches off dialects' own limits too",
         ..PLAIN
     },
     Setting { name: "ping-interval", value: "MS", default: Some("25000"), help: "Milliseconds between pings", ..PLAIN },

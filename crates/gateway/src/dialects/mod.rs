@@ -23,8 +23,10 @@ use trunkline_protocol::{
 };
 
 use crate::{
-    auth::{AuthError, Authenticator},
-    domain::{Domain, Effect, Session},
+    auth::AuthError,
+    config::Rate,
+    domain::{Domain, Effect, Limits, Session, Verdict},
+    metrics,
 };
 
 /// One way of naming what happens. What has a default is for those dialects that need it.
@@ -92,12 +94,19 @@ pub trait Dialect: Send + Sync + 'static {
     }
 }
 
-/// Sends `event` to every socket of `namespace` on this node, again after each `period`, until `stop`.
-pub async fn heartbeat(namespace: Namespace, period: Duration, event: Encoded, stop: CancellationToken) {
-    let packet = Packet::new(event);
+/// Sends `event` to every socket of these namespaces on this node, again after each `period`, until `stop`.
+pub async fn heartbeat(
+    namespaces: impl Fn() -> Vec<Namespace>,
+    period: Duration,
+    event: Encoded,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        namespace.deliver(&packet, &Targets::everyone(), true);
+        for namespace in namespaces() {
+            // Each namespace encodes its own name into it.
+            namespace.deliver(&Packet::new(event.clone()), &Targets::everyone(), true);
+        }
     }
 }
 
@@ -165,15 +174,41 @@ impl MessageWords {
 
 /// Lets clients into one namespace, and speaks its dialect with them.
 pub struct Gatekeeper {
-    authenticator: Authenticator,
     domain: Arc<Domain>,
     dialect: Arc<dyn Dialect>,
+    rules: Rules,
+}
+
+/// What holds in a namespace whatever it speaks.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How often a socket may send events.
+    pub rate: Option<Rate>,
+    /// Clients only listen.
+    pub push_only: bool,
 }
 
 impl Gatekeeper {
-    /// For one namespace.
-    pub fn new(authenticator: Authenticator, domain: Arc<Domain>, dialect: Arc<dyn Dialect>) -> Self {
-        Self { authenticator, domain, dialect }
+    /// For one namespace of this domain's.
+    pub fn new(domain: Arc<Domain>, dialect: Arc<dyn Dialect>, rules: Rules) -> Self {
+        Self { domain, dialect, rules }
+    }
+
+    /// Why this event is not handled, if it isn't.
+    fn objection(&self, socket: &Socket, event: &Event) -> Option<Failure> {
+        if self.rules.push_only {
+            return Some(Failure::forbidden("this namespace is for what the server sends"));
+        }
+        match Session::of(socket).map_or(Verdict::Fine, |session| session.judge(&event.name)) {
+            Verdict::Fine => None,
+            verdict => {
+                metrics::rate_limited();
+                if verdict == Verdict::Hopeless {
+                    socket.close(CloseReason::RateLimited);
+                }
+                Some(Failure::new(Code::RateLimited, "too many events, slow down"))
+            }
+        }
     }
 }
 
@@ -196,7 +231,8 @@ fn span(socket: &Socket) -> tracing::Span {
 #[async_trait]
 impl Handler for Gatekeeper {
     async fn connecting(&self, socket: &Socket) -> Result<(), Refusal> {
-        let identity = self.authenticator.authenticate(socket.handshake(), self.dialect.admits_guests()).await;
+        let authenticator = self.domain.authenticator();
+        let identity = authenticator.authenticate(socket.handshake(), self.dialect.admits_guests()).await;
         let identity = identity.map_err(|error| {
             let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(socket = %socket.id(), address, reason = %error, "refused");
@@ -204,7 +240,8 @@ impl Handler for Gatekeeper {
         })?;
         socket.set_user(identity.user.as_str());
         socket.join(ids::user_room(&identity.user));
-        socket.set_state(Session::new(identity));
+        let limits = self.rules.rate.map(|rate| Limits::new(rate, self.dialect.rate()));
+        socket.set_state(Session::new(identity, Arc::clone(&self.domain), limits));
         Ok(())
     }
 
@@ -235,7 +272,13 @@ impl Handler for Gatekeeper {
             messaging.socket.io.event_name = format_args!("{:.100}", event.name),
             messaging.socket.io.namespace = socket.namespace().name(),
         );
-        self.dialect.event(&self.domain, socket, event).instrument(event_span).await;
+        let handled = async {
+            match self.objection(socket, &event) {
+                Some(why) => self.dialect.refused(socket, event, why),
+                None => self.dialect.event(&self.domain, socket, event).await,
+            }
+        };
+        handled.instrument(event_span).await;
     }
 
     fn refused(&self, socket: &Socket, event: Event) {

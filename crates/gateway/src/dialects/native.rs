@@ -43,7 +43,7 @@ impl Dialect for Native {
             socket_id: socket.id(),
             node_id: &self.node_id,
             server_time: iso(now_ms()),
-            expires_at: session.identity.expires_at.map(|at| iso(since_epoch_ms(at))),
+            expires_at: session.expires_at().map(|at| iso(since_epoch_ms(at))),
         };
         socket.emit(Encoded::event(name::CONNECTED, &connected));
     }
@@ -193,6 +193,10 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             domain.presence_of(&user_ids).await.map(answer)
         }
         name::PRESENCE_LIST => domain.online_users(&optional_payload(event)?.unwrap_or_default()).await.map(answer),
+        name::AUTH_REFRESH => {
+            let native::Refresh { token } = payload(event)?;
+            domain.refresh(socket, &token).await.map(answer)
+        }
         unknown => Err(Failure::new(Code::NotFound, format!("there is no event `{unknown:.100}`"))),
     }
 }

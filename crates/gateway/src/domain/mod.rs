@@ -6,9 +6,11 @@
 mod caller;
 mod conversations;
 mod effect;
+mod limits;
 mod messages;
 mod presence;
 mod session;
+mod tokens;
 mod typing;
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +26,10 @@ pub use effect::{Effect, Member};
 pub use presence::PresencePolicy;
 pub use session::Session;
 
-use crate::dialects::Dialect;
+pub(crate) use limits::{Limits, Verdict};
+
+use self::tokens::Tokens;
+use crate::{auth::Authenticator, config::Notify, dialects::Dialect};
 
 /// A namespace and what is spoken in it.
 #[derive(Clone)]
@@ -33,6 +38,13 @@ pub struct Speaker {
     pub namespace: String,
     /// Its dialect.
     pub dialect: Arc<dyn Dialect>,
+}
+
+/// Tells a socket that this node is going away, in the words of its namespace.
+pub fn announce_shutdown(socket: &Socket, reconnect_after: Duration) {
+    if let Some(session) = Session::of(socket) {
+        session.domain.tell(socket, Effect::Shutdown { reconnect_after });
+    }
 }
 
 impl std::fmt::Debug for Speaker {
@@ -50,16 +62,47 @@ pub enum Relay {
     All,
 }
 
-/// What the commands work on.
+/// What the commands work on: everything that the nodes share of one realm. Static namespaces share the common realm,
+/// a dynamic one is a realm of its own.
 pub struct Domain {
     cluster: Cluster,
     store: Store,
+    /// The namespaces of this realm.
     speakers: Vec<Speaker>,
-    presence: PresencePolicy,
+    authenticator: Authenticator,
+    policy: Policy,
+    leeway: Duration,
+    tokens: Arc<Tokens>,
     /// Tasks that outlive the event that began them: departures, typing that stops by itself.
     tasks: TaskTracker,
     /// Set when the node shuts down: what waits, stops waiting.
     leaving: CancellationToken,
+}
+
+/// What the operator decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Of users coming and going.
+    pub presence: PresencePolicy,
+    /// Who may send notifications to others.
+    pub notify: Notify,
+}
+
+/// What a [`Domain`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where effects go.
+    pub cluster: Cluster,
+    /// Where things are kept.
+    pub store: Store,
+    /// The static namespaces.
+    pub speakers: Vec<Speaker>,
+    /// Tells who clients are.
+    pub authenticator: Authenticator,
+    /// What the operator decided.
+    pub policy: Policy,
+    /// How long after its token's end a socket is closed.
+    pub leeway: Duration,
 }
 
 impl std::fmt::Debug for Domain {
@@ -69,9 +112,46 @@ impl std::fmt::Debug for Domain {
 }
 
 impl Domain {
-    /// The domain over a cluster and a store, heard in these namespaces.
-    pub fn new(cluster: Cluster, store: Store, speakers: Vec<Speaker>, presence: PresencePolicy) -> Self {
-        Self { cluster, store, speakers, presence, tasks: TaskTracker::new(), leaving: CancellationToken::new() }
+    /// The common realm.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { cluster, store, speakers, authenticator, policy, leeway } = parts;
+        Self {
+            cluster,
+            store,
+            speakers,
+            authenticator,
+            policy,
+            leeway,
+            tokens: Arc::default(),
+            tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
+        }
+    }
+
+    /// A realm of one namespace, with users, conversations and messages of its own.
+    #[must_use]
+    pub fn realm(&self, speaker: Speaker) -> Self {
+        Self {
+            cluster: self.cluster.clone(),
+            store: self.store.realm(&speaker.namespace),
+            speakers: vec![speaker],
+            authenticator: self.authenticator.clone(),
+            policy: self.policy,
+            leeway: self.leeway,
+            tokens: Arc::clone(&self.tokens),
+            tasks: self.tasks.clone(),
+            leaving: self.leaving.clone(),
+        }
+    }
+
+    /// Takes part in a namespace of this realm, on all nodes.
+    pub fn serve(&self, namespace: &str) {
+        self.cluster.serve(namespace);
+    }
+
+    /// Tells who clients are.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
     }
 
     /// Stops everything that waits, and returns when it has stopped. The last call.
@@ -87,10 +167,10 @@ impl Domain {
         self.leaving.cancel();
     }
 
-    /// Tells one socket that this node is going away, in the words of its namespace.
-    pub fn announce_shutdown(&self, socket: &Socket, reconnect_after: Duration) {
+    /// Tells one socket, in the words of its namespace.
+    fn tell(&self, socket: &Socket, effect: Effect<'_>) {
         let speaker = self.speakers.iter().find(|speaker| speaker.namespace == socket.namespace().name());
-        if let Some(event) = speaker.and_then(|speaker| speaker.dialect.words(Effect::Shutdown { reconnect_after })) {
+        if let Some(event) = speaker.and_then(|speaker| speaker.dialect.words(effect)) {
             socket.emit(event);
         }
     }

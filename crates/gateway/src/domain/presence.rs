@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use trunkline_hub::{Hub, Socket, Targets};
 use trunkline_protocol::{Failure, limits, native};
-use trunkline_store::UserPresence;
+use trunkline_store::{GoneOffline, UserPresence};
 
 use super::{
     Chain, Domain, Effect, Session,
@@ -44,6 +44,7 @@ impl PresencePolicy {
 impl Domain {
     /// A socket is in: it counts, and the others hear of it. When the store is away, that happens as soon as it is back.
     pub async fn arrive(self: &Arc<Self>, socket: &Socket) {
+        self.watch_token(socket);
         if self.register(socket, Tell::Others).await {
             return;
         }
@@ -63,7 +64,7 @@ impl Domain {
         match self.store.presence.connect(user, &store_id(socket)).await {
             Ok(connected) => {
                 *registration = Registration::Known;
-                if tell == Tell::Others && self.presence.announces(connected.online_users) {
+                if tell == Tell::Others && self.policy.presence.announces(connected.online_users) {
                     let others = Targets::everyone().except(socket.id().room());
                     if connected.first {
                         self.announce(Effect::Online { user }, &others, false);
@@ -85,7 +86,7 @@ impl Domain {
 
     /// The store may not know this node's sockets any more (it restarted, lost its data, or took the node for dead):
     /// tells it again.
-    pub async fn report_again(&self, hub: &Hub) {
+    pub async fn report_again(hub: &Hub) {
         let namespaces = hub.namespaces();
         let sockets: Vec<_> = namespaces.iter().flat_map(|each| each.sockets(&Targets::everyone())).collect();
         if sockets.is_empty() {
@@ -101,19 +102,20 @@ impl Domain {
                 }
             }
             // What fails here fails for good reasons, and the next heartbeat finds them gone again.
-            self.register(socket, Tell::Nobody).await;
-            self.enter_again(socket, &session.identity.user).await;
+            session.domain.register(socket, Tell::Nobody).await;
+            session.domain.enter_again(socket, &session.identity.user).await;
         }
     }
 
     /// A socket is gone: after the grace it no longer counts. When this node shuts down, that is left to the nodes
     /// which remain, and the user may turn up there before anybody noticed.
     pub fn depart(self: &Arc<Self>, socket: &Socket) {
+        self.forget_token(socket);
         let (domain, socket) = (Arc::clone(self), socket.clone());
         self.tasks.spawn(async move {
             let Some(session) = Session::of(&socket) else { return };
             *session.registration.lock().await = Registration::Gone;
-            if !domain.wait(domain.presence.grace).await {
+            if !domain.wait(domain.policy.presence.grace).await {
                 return;
             }
             while !domain.deregister(&session.identity.user, &store_id(&socket)).await {
@@ -139,21 +141,26 @@ impl Domain {
 
     async fn announce_offline(&self, user: &str, last_seen_ms: i64) {
         let online = self.store.presence.count().await.unwrap_or(0);
-        if self.presence.announces(online) {
+        if self.policy.presence.announces(online) {
             self.announce(Effect::Offline { user, last_seen_ms }, &Targets::everyone().except(user_room(user)), false);
         }
     }
 
-    /// Announces users whose node died. Called every few seconds; one node of the cluster gets to do it.
-    pub async fn sweep(&self) {
+    /// Users of any realm whose node died, to be announced in their realm. Called every few seconds; one node of the
+    /// cluster gets to do it.
+    pub async fn sweep(&self) -> Vec<GoneOffline> {
         match self.store.presence.sweep().await {
-            Ok(gone) => {
-                for user in gone {
-                    self.announce_offline(&user.user_id, user.last_seen_ms).await;
-                }
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::debug!(error = %Chain(&error), "could not look for users of dead nodes");
+                Vec::new()
             }
-            Err(error) => tracing::debug!(error = %Chain(&error), "could not look for users of dead nodes"),
         }
+    }
+
+    /// Announces a user of this realm whose node died.
+    pub async fn announce_gone(&self, gone: &GoneOffline) {
+        self.announce_offline(&gone.user_id, gone.last_seen_ms).await;
     }
 
     /// False when the node began to shut down meanwhile.

@@ -1,9 +1,16 @@
 //! What the gateway keeps about one socket.
 
+use std::{sync::Arc, time::SystemTime};
+
 use parking_lot::Mutex;
 use trunkline_hub::Socket;
 
-use super::typing::Typing;
+use super::{
+    Domain,
+    limits::{Limits, Verdict},
+    tokens::Watched,
+    typing::Typing,
+};
 use crate::auth::Identity;
 
 /// Kept with a socket from the moment it is let in.
@@ -11,6 +18,8 @@ use crate::auth::Identity;
 pub struct Session {
     /// Who it is.
     pub identity: Identity,
+    /// What its commands work on: the common domain, or its realm's.
+    pub(super) domain: Arc<Domain>,
     /// Whether the store knows that it is here. Held across the call, so that a late registration
     /// cannot overtake the departure.
     pub(super) registration: tokio::sync::Mutex<Registration>,
@@ -18,6 +27,10 @@ pub struct Session {
     pub(super) typing: Mutex<Typing>,
     /// What it calls itself, in dialects where sockets do.
     name: Mutex<Option<Box<str>>>,
+    /// When its token runs out: as in `identity`, until it is renewed.
+    expires_at: Mutex<Option<SystemTime>>,
+    pub(super) watched: Mutex<Watched>,
+    limits: Option<Box<Limits>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +42,16 @@ pub(super) enum Registration {
 
 impl Session {
     /// For a socket that was let in.
-    pub fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity, domain: Arc<Domain>, limits: Option<Limits>) -> Self {
         Self {
+            expires_at: Mutex::new(identity.expires_at),
             identity,
+            domain,
             registration: tokio::sync::Mutex::new(Registration::Pending),
             typing: Mutex::default(),
             name: Mutex::default(),
+            watched: Mutex::default(),
+            limits: limits.map(Box::new),
         }
     }
 
@@ -48,6 +65,20 @@ impl Session {
         *self.name.lock() = Some(name.into());
     }
 
+    /// When its token runs out, if it does.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        *self.expires_at.lock()
+    }
+
+    pub(super) fn set_expires_at(&self, at: Option<SystemTime>) {
+        *self.expires_at.lock() = at;
+    }
+
+    /// Counts an event against the socket's limits.
+    pub(crate) fn judge(&self, event: &str) -> Verdict {
+        self.limits.as_ref().map_or(Verdict::Fine, |limits| limits.judge(event))
+    }
+
     /// The session of a socket that was let in.
     pub fn of(socket: &Socket) -> Option<&Self> {
         socket.state()
@@ -56,8 +87,13 @@ impl Session {
 
 /// A socket's name in the store. A lane may use one id for all namespaces of a connection; the store counts each.
 pub(super) fn store_id(socket: &Socket) -> String {
-    match socket.namespace().name() {
-        "/" => socket.id().to_string(),
-        namespace => format!("{}@{namespace}", &**socket.id()),
+    store_name(socket.namespace().name(), socket.id())
+}
+
+/// What the store would call a socket with this id in this namespace.
+pub(super) fn store_name(namespace: &str, id: &str) -> String {
+    match namespace {
+        "/" => id.to_owned(),
+        namespace => format!("{id}@{namespace}"),
     }
 }

@@ -74,7 +74,7 @@ async fn release(State(routing): State<Routing>, mut request: Request) -> Respon
     };
     Inside::Served.count();
     for socket in routing.sockets(&session) {
-        routing.0.domain.announce_shutdown(&socket, std::time::Duration::ZERO);
+        crate::domain::announce_shutdown(&socket, std::time::Duration::ZERO);
         socket.finish(CloseReason::Shutdown);
     }
     empty(StatusCode::NO_CONTENT)

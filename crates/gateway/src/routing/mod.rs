@@ -42,7 +42,7 @@ use tunnels::{Tunnel, Tunnels};
 use crate::{
     app::Lanes,
     config::Secret,
-    domain::{Chain, Domain},
+    domain::Chain,
     metrics::{INTERNAL_REQUESTS, SESSION_REQUESTS},
 };
 
@@ -63,7 +63,6 @@ struct Inner {
     configured: bool,
     hub: Hub,
     lanes: Lanes,
-    domain: Arc<Domain>,
     nodes: Arc<dyn Nodes>,
     peers: Peers,
     forwarder: Forwarder,
@@ -94,8 +93,6 @@ pub struct Parts {
     pub hub: Hub,
     /// What serves Socket.IO here.
     pub lanes: Lanes,
-    /// What tells clients that they have to leave.
-    pub domain: Arc<Domain>,
     /// The other nodes.
     pub nodes: Arc<dyn Nodes>,
     /// Bytes of a body.
@@ -119,7 +116,7 @@ impl std::fmt::Debug for Routing {
 impl Routing {
     /// Puts the parts together. Until [`Routing::agree`] has reached the store, the node's own sessions are all it knows.
     pub fn new(parts: Parts) -> Self {
-        let Parts { own, secret, hub, lanes, domain, nodes, max_payload, longest_poll } = parts;
+        let Parts { own, secret, hub, lanes, nodes, max_payload, longest_poll } = parts;
         let configured = secret.is_some();
         let keys = secret.map_or_else(KeyRing::random, |secret| KeyRing::new(secret.expose()));
         Self(Arc::new(Inner {
@@ -127,7 +124,6 @@ impl Routing {
             configured,
             hub,
             lanes,
-            domain,
             peers: Peers::new(Arc::clone(&nodes)),
             nodes,
             forwarder: Forwarder::new(keys.clone(), max_payload, longest_poll + SLACK),

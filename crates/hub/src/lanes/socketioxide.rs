@@ -96,7 +96,7 @@ impl std::fmt::Debug for SocketioxideLane {
 }
 
 impl SocketioxideLane {
-    /// Serves the namespaces that `hub` has now; add them first.
+    /// Serves the namespaces that `hub` has now; add them first. [`serve_dynamic`](Self::serve_dynamic) adds others.
     pub fn new(hub: &Hub, options: &Options) -> Self {
         let links = Links::default();
         let transports = [TransportType::Polling, TransportType::Websocket];
@@ -138,6 +138,25 @@ impl SocketioxideLane {
         };
         let opened = async |_: Opened| {};
         self.0.io.ns(namespace.name().to_owned(), opened.with(admit));
+    }
+
+    /// Serves namespaces that `hub` makes when somebody connects to them: those that fit `pattern`, such as
+    /// `/dynamic-{name}`. Whether one is made is for the hub to say.
+    pub fn serve_dynamic(&self, hub: &Hub, pattern: &str) -> Result<(), String> {
+        let (lane, hub) = (Arc::downgrade(&self.0), hub.clone());
+        let admit = async move |socket: SocketRef<Link>, auth: Auth| {
+            let Some(lane) = lane.upgrade() else { return Err(going_away()) };
+            let namespace = hub.open_namespace(socket.ns()).ok_or_else(no_namespace)?;
+            lane.admit(&socket, &auth.0, &namespace).await
+        };
+        let opened = async |_: Opened| {};
+        self.0.io.dyn_ns(pattern.to_owned(), opened.with(admit)).map_err(|error| error.to_string())
+    }
+
+    /// Forgets a dynamic namespace that the hub has removed.
+    pub fn forget(&self, namespace: &str) {
+        self.0.io.delete_ns(namespace);
+        self.0.links.0.write().remove(namespace);
     }
 
     /// Answers an HTTP request to [`PATH`]. The connection's [`CloseHandle`] and [`PeerAddress`] are expected in
@@ -215,6 +234,10 @@ impl Lane {
             });
         }
     }
+}
+
+fn no_namespace() -> Refusal {
+    Refusal { message: "Invalid namespace".to_owned(), code: "not_found" }
 }
 
 fn going_away() -> Refusal {

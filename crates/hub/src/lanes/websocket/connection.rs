@@ -335,7 +335,7 @@ impl Connection {
                 return;
             }
         }
-        let Some(target) = self.lane.hub.namespace(&namespace) else {
+        let Some(target) = self.lane.hub.open_namespace(&namespace) else {
             return self.answer(packet::refused(&namespace, "Invalid namespace", "not_found"));
         };
         let way = Arc::new(Way {
