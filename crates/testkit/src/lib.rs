@@ -19,7 +19,7 @@ mod redis_tls;
 pub use client::{Client, ConnectError, connect};
 pub use eventually::{Outcome, eventually};
 pub use node::{Node, trunkline_binary};
-pub use redis::{Data, RedisServer};
+pub use redis::{Data, RedisServer, valkey_server};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinel;
 pub use redis_tls::RedisTls;

@@ -205,6 +205,15 @@ fn spawn(program: &Path, port: u16, directory: &Path, options: &[String]) -> Pro
     }
 }
 
+/// A Valkey, if there is one here: `VALKEY_SERVER`, else the first in the `PATH`.
+pub fn valkey_server() -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os("VALKEY_SERVER") {
+        return Some(program.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join("valkey-server")).find(|program| program.is_file())
+}
+
 /// A port that nobody listened on a moment ago. Each test process walks the range from a different place.
 pub(crate) fn free_port() -> u16 {
     static STEP: AtomicU16 = AtomicU16::new(0);

@@ -1,10 +1,10 @@
 //! A store under test, and what it publishes.
 
-use futures_util::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use trunkline_redis::{Event, Limits, PubSub, Topology};
 use trunkline_store::{LogLimits, NodeIdentity, Store};
 use trunkline_testkit::RedisServer;
 
@@ -16,7 +16,7 @@ pub(crate) type Published = (Vec<u8>, Vec<u8>);
 /// How the store of a [`Bench`] is made.
 enum Backend {
     Memory(mpsc::UnboundedSender<Published>),
-    Redis(RedisServer),
+    Redis(Topology),
 }
 
 /// A store of one node, alone in its world.
@@ -25,30 +25,47 @@ pub(crate) struct Bench {
     backend: Backend,
     published: mpsc::UnboundedReceiver<Published>,
     _subscriber: JoinSet<()>,
+    _server: Option<RedisServer>,
 }
 
 impl Bench {
     pub(crate) fn memory() -> Self {
         let (sender, published) = mpsc::unbounded_channel();
         let backend = Backend::Memory(sender);
-        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: JoinSet::new() }
+        Self {
+            store: backend.store(LogLimits::default()),
+            backend,
+            published,
+            _subscriber: JoinSet::new(),
+            _server: None,
+        }
     }
 
+    /// In a server of its own.
     pub(crate) async fn redis() -> Self {
         let server = RedisServer::start().await;
+        let bench = Self::at(&server.url()).await;
+        Self { _server: Some(server), ..bench }
+    }
+
+    /// In a Redis that is there already, and empty.
+    pub(crate) async fn at(url: &str) -> Self {
+        let topology: Topology = url.parse().unwrap();
         let (sender, published) = mpsc::unbounded_channel();
-        let mut pubsub = server.client().get_async_pubsub().await.unwrap();
-        pubsub.psubscribe("*").await.unwrap();
+        let (pubsub, mut events) = PubSub::start(&topology, Limits::default());
+        pubsub.psubscribe(&["*"]).await.unwrap();
         let mut subscriber = JoinSet::new();
         subscriber.spawn(async move {
-            let mut messages = pubsub.on_message();
-            while let Some(message) = messages.next().await {
-                let channel = message.get_channel_name().as_bytes().to_vec();
-                let _ = sender.send((channel, message.get_payload_bytes().to_vec()));
+            // Held as long as anybody reads.
+            let _pubsub = pubsub;
+            while let Some(event) = events.next().await {
+                if let Event::Message(message) = event {
+                    let _ = sender.send((message.channel.to_vec(), message.payload.to_vec()));
+                }
             }
         });
-        let backend = Backend::Redis(server);
-        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: subscriber }
+        let backend = Backend::Redis(topology);
+        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: subscriber, _server: None }
     }
 
     /// The same place, with other limits.
@@ -82,7 +99,7 @@ impl Backend {
                 };
                 Store::memory(node, Arc::new(publish), limits)
             }
-            Self::Redis(server) => Store::redis(&server.url().parse().unwrap(), node, limits),
+            Self::Redis(topology) => Store::redis(topology, node, limits),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What both implementations promise: every test runs against the store in memory and against one in a real Redis.
+//! What both implementations promise: every test runs against the store in memory, and against one in a real Redis of
+//! every kind.
 
 mod bench;
 mod log;
 mod nodes;
 mod presence;
+mod topologies;
 
 use bench::{Bench, within_deadline};
 
@@ -20,6 +22,14 @@ macro_rules! conformance {
             async fn $name() {
                 crate::within_deadline(async { crate::$module::$name(crate::Bench::redis().await).await }).await
             })+)+
+        }
+        /// All promises, one after the other, in the Redis at `url`, which `empty` empties.
+        async fn everything_at(url: &str, empty: impl AsyncFn()) {
+            $($(
+                println!("{}", stringify!($name));
+                empty().await;
+                within_deadline(async { $module::$name(Bench::at(url).await).await }).await;
+            )+)+
         }
     };
 }
