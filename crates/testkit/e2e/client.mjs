@@ -30,13 +30,19 @@ class Client {
     this.disconnected = new Promise((resolve) => socket.once("disconnect", resolve));
   }
 
-  /** Connects and waits for the transport it is meant to end with. */
-  async connected() {
+  /** Connects, in whatever dialect. */
+  async open() {
     this.socket.connect();
     await within(this.#opened(), ANSWER_MS, "connecting");
+    if (this.via === "upgrade") await this.upgraded();
+    return this;
+  }
+
+  /** Connects in the native dialect, which greets. */
+  async connected() {
+    await this.open();
     const greeting = await this.next("connected");
     Object.assign(this, { userId: greeting.userId, nodeId: greeting.nodeId });
-    if (this.via === "upgrade") await this.upgraded();
     return greeting;
   }
 

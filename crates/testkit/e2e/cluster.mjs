@@ -92,10 +92,10 @@ class Cluster {
     return connected;
   }
 
-  /** A client that has not begun to connect. */
-  client(userId, { at = this.balancer ? "balancer" : 0, ...options } = {}) {
+  /** A client that has not begun to connect; `to` is the namespace. */
+  client(userId, { at = this.balancer ? "balancer" : 0, to = "/", ...options } = {}) {
     const { url } = at === "balancer" ? this.balancer : this.nodes[at];
-    const made = client(url, { query: userId && this.auth === "insecure-query" ? { userId } : {}, ...options });
+    const made = client(`${url}${to}`, { query: userId && this.auth === "insecure-query" ? { userId } : {}, ...options });
     this.#clients.push(made);
     return made;
   }

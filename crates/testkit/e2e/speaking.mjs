@@ -1,0 +1,52 @@
+/** Clients of the documents' dialects, on the nodes of a shared cluster. */
+import assert from "node:assert/strict";
+
+import { eventually } from "./eventually.mjs";
+import { sharedCluster, token } from "./cluster.mjs";
+
+/** The two ways of connecting that every document's client is tested with. */
+export const WAYS = ["websocket", "polling"];
+
+/** What never arrives can't be waited for: what is sent after it has arrived instead. */
+export function nothing(client, event, fits = () => true) {
+  assert.deepEqual(client.received(event).filter(fits), [], `${event} reached somebody it was not for`);
+}
+
+/**
+ * A cluster of two nodes whose namespaces are bound as `namespaces` says.
+ *
+ * `open(user, options)` connects the stock client; `at` is the node, `to` the namespace, `via` the transport. Under
+ * `insecure-query` the user goes into the query, otherwise a token into `auth`; without a user there is neither.
+ */
+export async function speaking(namespaces, options = {}) {
+  const it = await sharedCluster({ nodes: 2, ...options, flags: ["--namespaces", namespaces, ...(options.flags ?? [])] });
+  const make = async (user, { to = "/", at = 0, auth, query, ...rest } = {}) => {
+    const jwt = it.auth === "jwt" && user !== undefined && auth === undefined;
+    const made = it.client(undefined, {
+      at,
+      to,
+      ...rest,
+      query: query ?? (it.auth === "insecure-query" && user !== undefined ? { userId: user } : {}),
+      auth: auth ?? (jwt ? { token: await token(user) } : {}),
+    });
+    made.userId = user;
+    return made;
+  };
+  return Object.assign(it, {
+    make,
+    open: async (user, opts) => (await make(user, opts)).open(),
+    /** The message of the refusal. */
+    refusal: async (user, opts) => (await (await make(user, opts)).refused()).message,
+    post: async (path, body, { as, at = 0, headers = {} } = {}) => {
+      const who = as === undefined ? {} : it.auth === "jwt" ? { authorization: `Bearer ${await token(as)}` } : { "x-user-id": as };
+      const response = await fetch(`${it.nodes[at].url}${path}`, {
+        method: body === undefined ? "GET" : "POST",
+        headers: { "content-type": "application/json", ...who, ...headers },
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+      return { status: response.status, body: await response.json() };
+    },
+    /** Until the cluster knows that exactly these are online. */
+    settled: (client, users) => eventually(() => assert.deepEqual([...(client.received("getOnlineUsers").at(-1) ?? [])].sort(), [...users].sort()), 15_000),
+  });
+}
