@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What went wrong, for a program to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum Code {
     /// The payload is not what the event asks for.
     Invalid,

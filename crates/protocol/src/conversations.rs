@@ -51,6 +51,8 @@ events! {
 /// `sendMessage`. Everything may be missing here: what has to be there is said in the document's own words.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct SendMessage {
     /// Where to.
     #[serde(default)]
@@ -78,6 +80,7 @@ pub struct SendMessage {
 /// What sending answers to a client that asks.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Sent {
     /// The message's id.
     pub message_id: String,
@@ -88,6 +91,7 @@ pub struct Sent {
 /// `receiveMessage`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ReceiveMessage {
     /// Where.
     pub conversation_id: String,
@@ -98,6 +102,8 @@ pub struct ReceiveMessage {
 /// A message as it is stored. It leaves here without ids, which the store fills in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct StoredMessage {
     /// Its id, under both names that clients look for.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -131,6 +137,7 @@ pub struct StoredMessage {
 
 /// `messageError`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MessageError<'a> {
     /// For a person.
     pub error: &'a str,
@@ -139,6 +146,8 @@ pub struct MessageError<'a> {
 /// `typing` and `stopTyping`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Typing {
     /// Where.
     pub conversation_id: Text,
@@ -150,6 +159,7 @@ pub struct Typing {
 /// `userTyping`, `userStoppedTyping`, `userViewing` and `userStoppedViewing`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct TypingNotice<'a> {
     /// Where.
     pub conversation_id: &'a str,
@@ -160,6 +170,8 @@ pub struct TypingNotice<'a> {
 /// An event about one message. Its id finds its conversation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct MessageRef {
     /// Which one.
     pub message_id: String,
@@ -171,6 +183,8 @@ pub struct MessageRef {
 /// `editMessage`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct EditMessage {
     /// Which of the user's own messages.
     pub message_id: String,
@@ -184,6 +198,7 @@ pub struct EditMessage {
 /// `messageEdited`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MessageEdited<'a> {
     /// Where.
     pub conversation_id: &'a str,
@@ -198,6 +213,7 @@ pub struct MessageEdited<'a> {
 /// `messageDeleted`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MessageDeleted<'a> {
     /// Where.
     pub conversation_id: &'a str,
@@ -210,6 +226,8 @@ pub struct MessageDeleted<'a> {
 /// `messageDelivered` and `messageRead` to the sender.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Receipt<'a> {
     /// Where.
     pub conversation_id: &'a str,
@@ -225,6 +243,7 @@ pub struct Receipt<'a> {
 
 /// What `getViewers` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Viewers {
     /// Who has the conversation open.
     pub viewers: Vec<String>,

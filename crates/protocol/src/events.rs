@@ -24,6 +24,15 @@ macro_rules! events {
             pub const SERVER: &[&str] = &[$($sw,)* $($bw,)*];
         }
 
+        #[cfg(test)]
+        pub(crate) fn typescript(module: &mut crate::typescript::Module) {
+            use crate::typescript::Side::{Client, Server};
+            $(module.event(Client, $cw, &[$(&[$(crate::typescript::of::<$ca>()),+]),*], &[$(crate::typescript::of::<$cr>())?]);)*
+            $(module.event(Client, $bw, &[$(&[$(crate::typescript::of::<$bca>()),+]),*], &[$(crate::typescript::of::<$bcr>())?]);)*
+            $(module.event(Server, $sw, &[$(&[$(crate::typescript::of::<$sa>()),+]),*], &[$(crate::typescript::of::<$sr>())?]);)*
+            $(module.event(Server, $bw, &[$(&[$(crate::typescript::of::<$bsa>()),+]),*], &[]);)*
+        }
+
         // Names the types, so that the compiler checks the table in every build.
         const _: fn() = || {
             $($($(let _: Option<$ca>;)+)* $(let _: Option<$cr>;)?)*

@@ -21,3 +21,6 @@ pub mod rooms;
 pub mod showcase;
 
 pub use codes::{Ack, Code, Failure};
+
+#[cfg(test)]
+mod typescript;

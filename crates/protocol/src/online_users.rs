@@ -16,13 +16,13 @@ events! {
         SEND_MESSAGE_TO_ROOM "sendMessageToRoom" (RoomMessage) -> Sent,
         SEND_MESSAGE "sendMessage" (RoomMessage | DirectSend) -> Sent,
         REQUEST_MISSED_MESSAGES "requestMissedMessages" () -> Nothing,
-        LIST_ONLINE_USERS "listOnlineUsers" (PresenceList) -> PresencePage,
+        LIST_ONLINE_USERS "listOnlineUsers" (Option<PresenceList>) -> PresencePage,
         PONG "pong" (),
     }
     server {
         GET_ONLINE_USERS "getOnlineUsers" (Vec<String>),
         ONLINE_USERS_CHANGED "onlineUsersChanged" (OnlineUsersChanged<'static>),
-        NEW_MESSAGE "newMessage" (DirectMessage | Any),
+        NEW_MESSAGE "newMessage" (DirectMessage),
         USER_TYPING "userTyping" (UserTyping<'static>),
         USER_JOINED_ROOM "userJoinedRoom" (UserJoinedRoom<'static>),
         USER_JOINED "userJoined" (UserLeftRoom<'static>),
@@ -43,11 +43,13 @@ pub const BARE: &str = "bare";
 /// `typing`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Typing {
     /// To whom.
     pub receiver_id: Text,
     /// Whether it goes on; a client that leaves it out has begun.
     #[serde(default = "yes")]
+    #[cfg_attr(test, ts(as = "Option<bool>", optional))]
     pub is_typing: bool,
 }
 
@@ -58,6 +60,7 @@ fn yes() -> bool {
 /// `sendMessageToRoom`, and `sendMessage` to a room.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RoomMessage {
     /// Where to.
     pub room_id: Text,
@@ -68,6 +71,7 @@ pub struct RoomMessage {
 /// `sendMessage` to one user.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DirectSend {
     /// Whom to.
     pub receiver_id: Text,
@@ -117,6 +121,7 @@ impl<'de> Deserialize<'de> for SendMessage {
 /// What sending answers to a client that asks.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Sent {
     /// The message's id.
     pub message_id: String,
@@ -129,6 +134,8 @@ pub struct Sent {
 /// `newMessage` leaves here without its ids, which the store fills in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct DirectMessage {
     /// Its id, under both names that clients look for.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -145,6 +152,7 @@ pub struct DirectMessage {
 
 /// One id under two names: clients of databases look for `_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct BothIds {
     /// The id.
     pub id: String,
@@ -162,6 +170,7 @@ impl From<&str> for BothIds {
 /// `userTyping`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserTyping<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -172,6 +181,7 @@ pub struct UserTyping<'a> {
 /// `userJoinedRoom`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserJoinedRoom<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -184,6 +194,7 @@ pub struct UserJoinedRoom<'a> {
 /// `userLeftRoom`, and `userJoined`, which the one who joined hears too.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserLeftRoom<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -194,6 +205,8 @@ pub struct UserLeftRoom<'a> {
 /// `newRoomMessage`; its id is filled in by the store.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct NewRoomMessage<'a> {
     /// Its id, under both names that clients look for.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -203,6 +216,7 @@ pub struct NewRoomMessage<'a> {
     /// Where.
     pub room_id: &'a str,
     /// As it was sent.
+    #[cfg_attr(test, ts(as = "Any"))]
     pub message: &'a serde_json::Value,
     /// ISO 8601.
     pub timestamp: &'a str,
@@ -210,6 +224,7 @@ pub struct NewRoomMessage<'a> {
 
 /// `onlineUsersChanged`, in place of `getOnlineUsers` while more users are online than are told in one list.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OnlineUsersChanged<'a> {
     /// Who came.
     pub online: &'a [String],
@@ -221,6 +236,7 @@ pub struct OnlineUsersChanged<'a> {
 
 /// `error`: a handler failed.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ErrorMessage<'a> {
     /// For a person.
     pub message: &'a str,

@@ -22,7 +22,7 @@ events! {
     server {
         RESPONSE "response" (Response<'static>),
         SUCCESS "success" (Note<'static>),
-        ANNOUNCEMENT "announcement" (FromSocket<'static> | Any),
+        ANNOUNCEMENT "announcement" (Any),
         CHAT_RESPONSE "chat_response" (ChatResponse<'static>),
         USER_JOINED "user_joined" (UserJoined<'static>),
         USER_LEFT "user_left" (UserLeft<'static>),
@@ -31,7 +31,7 @@ events! {
         ERROR "error" (ErrorMessage<'static>),
     }
     both {
-        MESSAGE "message" (Any) -> Nothing, (FromSocket<'static> | Any),
+        MESSAGE "message" (Any) -> Nothing, (Any),
     }
 }
 
@@ -40,15 +40,19 @@ pub const ANNOUNCED: &str = "announcement";
 
 /// `chat`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Chat {
     /// Anything; comes back.
     #[serde(default)]
+    #[cfg_attr(test, ts(as = "Option<Any>"))]
     pub message: Option<Any>,
 }
 
 /// `room_message` and `room_announce`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RoomMessage {
     /// Where to.
     pub room_id: Text,
@@ -58,16 +62,20 @@ pub struct RoomMessage {
 
 /// `response`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Response<'a> {
     /// Always the same text.
     pub message: &'a str,
     /// What was sent; absent when nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(as = "Option<Any>"))]
     pub data: Option<&'a Any>,
 }
 
 /// `success`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Note<'a> {
     /// For a person.
     pub message: &'a str,
@@ -75,17 +83,22 @@ pub struct Note<'a> {
 
 /// `chat_response`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct ChatResponse<'a> {
     /// `ok`.
     pub status: &'a str,
     /// What was sent; absent when nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(as = "Option<Any>"))]
     pub echo: Option<&'a Any>,
 }
 
 /// `message` and `announcement` in a room; its id is filled in by the store.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct FromSocket<'a> {
     /// Its id.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,12 +111,14 @@ pub struct FromSocket<'a> {
     /// Where.
     pub room_id: &'a str,
     /// As it was sent.
+    #[cfg_attr(test, ts(as = "Any"))]
     pub message: &'a serde_json::Value,
 }
 
 /// `user_joined`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserJoined<'a> {
     /// Who.
     pub socket_id: &'a str,
@@ -114,6 +129,7 @@ pub struct UserJoined<'a> {
 /// `user_left`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserLeft<'a> {
     /// Who.
     pub socket_id: &'a str,

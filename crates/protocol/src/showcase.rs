@@ -14,8 +14,8 @@ events! {
         SEND_MESSAGE "send-message" (SendMessage) -> Status<'static>,
         CHAT_MESSAGE "chat-message" (SendMessage) -> Status<'static>,
         MESSAGE "message" (Data) -> Status<'static>,
-        TYPING "typing" (Typing) -> Nothing,
-        STOP_TYPING "stop-typing" (Typing) -> Nothing,
+        TYPING "typing" (Option<Typing>) -> Nothing,
+        STOP_TYPING "stop-typing" (Option<Typing>) -> Nothing,
         SUBSCRIBE "subscribe" (Text) -> Nothing,
         SEND_NOTIFICATION "send-notification" (SendNotification) -> Nothing,
         JOIN_DOCUMENT "join-document" (Text) -> Nothing,
@@ -29,7 +29,7 @@ events! {
         PREVIOUS_MESSAGES "previous-messages" (Vec<ChatMessage>),
         USER_JOINED "user-joined" (UserCount<'static>),
         USER_LEFT "user-left" (UserCount<'static>),
-        NEW_MESSAGE "new-message" (ChatMessage | Any),
+        NEW_MESSAGE "new-message" (ChatMessage),
         USER_TYPING "user-typing" (UserTyping<'static>),
         USER_STOP_TYPING "user-stop-typing" (UserTyping<'static>),
         USER_COUNT "user-count" (u64),
@@ -61,6 +61,7 @@ pub const MESSAGE_CHARS: usize = 500;
 /// `join`: a bare name, or an object with it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "UsernameForm")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Username(pub String);
 
 #[derive(Deserialize)]
@@ -80,16 +81,20 @@ impl From<UsernameForm> for Username {
 
 /// `send-message` and `chat-message`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct SendMessage {
     /// What.
     pub text: Text,
     /// When, as the client says; the server's time counts.
     #[serde(default)]
+    #[cfg_attr(test, ts(as = "Option<Any>"))]
     pub timestamp: Option<Any>,
 }
 
 /// `message`: 1 to [`MESSAGE_CHARS`] characters and a time.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Data {
     /// What.
     pub text: String,
@@ -99,6 +104,7 @@ pub struct Data {
 
 /// What sending answers to a client that asks.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Status<'a> {
     /// `ok`.
     pub status: &'a str,
@@ -106,6 +112,8 @@ pub struct Status<'a> {
 
 /// `typing` and `stop-typing`: nothing, or who.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Typing {
     /// The name of somebody who did not `join` with one.
     #[serde(default)]
@@ -115,6 +123,8 @@ pub struct Typing {
 /// `send-notification`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct SendNotification {
     /// Whom to.
     pub user_id: Text,
@@ -129,6 +139,8 @@ pub struct SendNotification {
 /// `edit`: the whole text anew, the last writer wins.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Edit {
     /// Which document.
     pub doc_id: Text,
@@ -136,12 +148,14 @@ pub struct Edit {
     pub content: String,
     /// Where the writer's cursor is.
     #[serde(default)]
+    #[cfg_attr(test, ts(as = "Option<Any>"))]
     pub cursor_position: Option<Any>,
 }
 
 /// `cursor-move`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct CursorMove {
     /// In which document.
     pub doc_id: Text,
@@ -151,6 +165,7 @@ pub struct CursorMove {
 
 /// `save-data`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct SaveData {
     /// Whose, or what.
     pub name: Text,
@@ -158,6 +173,7 @@ pub struct SaveData {
 
 /// `welcome`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Welcome<'a> {
     /// For a person.
     pub message: &'a str,
@@ -166,6 +182,8 @@ pub struct Welcome<'a> {
 /// `new-message`, and in `previous-messages`. `new-message` leaves here without its id, which the store fills in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct ChatMessage {
     /// Its id.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,6 +203,7 @@ pub struct ChatMessage {
 /// `user-joined` and `user-left`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserCount<'a> {
     /// Who.
     pub username: &'a str,
@@ -194,6 +213,7 @@ pub struct UserCount<'a> {
 
 /// `user-typing` and `user-stop-typing`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserTyping<'a> {
     /// Who.
     pub username: &'a str,
@@ -201,6 +221,7 @@ pub struct UserTyping<'a> {
 
 /// `document-state`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DocumentState<'a> {
     /// The whole text.
     pub content: &'a str,
@@ -209,6 +230,8 @@ pub struct DocumentState<'a> {
 /// `remote-edit`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct RemoteEdit<'a> {
     /// Which document.
     pub doc_id: &'a str,
@@ -218,6 +241,7 @@ pub struct RemoteEdit<'a> {
     pub version: u64,
     /// Where the writer's cursor is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(as = "Option<Any>"))]
     pub cursor_position: Option<&'a serde_json::value::RawValue>,
     /// Who wrote.
     pub user_id: &'a str,
@@ -226,17 +250,20 @@ pub struct RemoteEdit<'a> {
 /// `remote-cursor`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RemoteCursor<'a> {
     /// In which document.
     pub doc_id: &'a str,
     /// Whose.
     pub user_id: &'a str,
     /// Where.
+    #[cfg_attr(test, ts(as = "Any"))]
     pub position: &'a serde_json::value::RawValue,
 }
 
 /// `validation-error` and `message-error`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ErrorNote<'a> {
     /// For a person.
     pub error: &'a str,

@@ -11,6 +11,7 @@ use super::Message;
 
 /// A place in a conversation's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Position {
     /// The log that `seq` counts in.
     pub epoch: String,
@@ -20,6 +21,8 @@ pub struct Position {
 
 /// `conversation:join`: the id itself, or an object with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(rename_all = "camelCase", optional_fields))]
 pub struct Join {
     /// Which one.
     pub conversation_id: String,
@@ -61,6 +64,8 @@ impl<'de> Deserialize<'de> for Join {
 
 /// An event that names one conversation: the id itself, or an object with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(rename_all = "camelCase"))]
 pub struct ConversationRef {
     /// Which one.
     pub conversation_id: String,
@@ -75,6 +80,7 @@ impl<'de> Deserialize<'de> for ConversationRef {
 /// Who is in a conversation now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Member {
     /// The user.
     pub user_id: String,
@@ -85,6 +91,7 @@ pub struct Member {
 /// What `conversation:join` answers.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Joined {
     /// Which one.
     pub conversation_id: String,
@@ -103,6 +110,7 @@ pub struct Joined {
 /// What `conversation:leave` answers.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Left {
     /// Which one.
     pub conversation_id: String,
@@ -110,6 +118,7 @@ pub struct Left {
 
 /// What `conversation:members` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Members {
     /// Who is here.
     pub members: Vec<Member>,
@@ -118,6 +127,7 @@ pub struct Members {
 /// `member:joined` and `member:left`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MemberChange<'a> {
     /// Where.
     pub conversation_id: &'a str,
@@ -129,6 +139,8 @@ pub struct MemberChange<'a> {
 
 /// `conversation:list`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct ConversationList {
     /// How many.
     #[serde(default)]
@@ -141,6 +153,8 @@ pub struct ConversationList {
 /// A conversation that the asking user takes part in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct ConversationSummary {
     /// Which one.
     pub conversation_id: String,
@@ -153,6 +167,7 @@ pub struct ConversationSummary {
 
 /// What `conversation:list` answers: the latest first.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ConversationPage {
     /// Those this user takes part in.
     pub conversations: Vec<ConversationSummary>,
@@ -163,6 +178,7 @@ pub struct ConversationPage {
 /// `conversation:synced`: everything after the cursor has been delivered.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Synced {
     /// Which one.
     pub conversation_id: String,
@@ -176,6 +192,7 @@ pub struct Synced {
 /// Why a cursor can't be honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum ResetReason {
     /// The log no longer reaches back that far.
     Trimmed,
@@ -186,6 +203,7 @@ pub enum ResetReason {
 /// `conversation:reset`: messages are missing, reload the conversation.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Reset {
     /// Which one.
     pub conversation_id: String,

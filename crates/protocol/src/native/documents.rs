@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 /// `document:join` and `document:leave`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DocumentRef {
     /// Which one.
     pub document_id: String,
@@ -13,6 +14,7 @@ pub struct DocumentRef {
 
 /// What `document:join` answers, and what a stale edit is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DocumentState {
     /// The whole text.
     pub content: String,
@@ -23,6 +25,8 @@ pub struct DocumentState {
 /// `document:edit`: the whole text anew.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct DocumentEdit {
     /// Which one.
     pub document_id: String,
@@ -33,11 +37,13 @@ pub struct DocumentEdit {
     pub base_version: Option<u64>,
     /// Where the writer's cursor is; not looked into.
     #[serde(default)]
+    #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]
     pub cursor_position: Option<Box<RawValue>>,
 }
 
 /// What `document:edit` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DocumentVersion {
     /// The version that this edit made.
     pub version: u64,
@@ -46,6 +52,8 @@ pub struct DocumentVersion {
 /// `document:edited`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct DocumentEdited<'a> {
     /// Which one.
     pub document_id: &'a str,
@@ -55,6 +63,7 @@ pub struct DocumentEdited<'a> {
     pub version: u64,
     /// Where the writer's cursor is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]
     pub cursor_position: Option<&'a RawValue>,
     /// Who wrote.
     pub user_id: &'a str,
@@ -63,21 +72,25 @@ pub struct DocumentEdited<'a> {
 /// `document:cursor` from a client.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DocumentCursor {
     /// Which one.
     pub document_id: String,
     /// Where; not looked into.
+    #[cfg_attr(test, ts(as = "crate::lenient::Any"))]
     pub position: Box<RawValue>,
 }
 
 /// `document:cursor` to the others, volatile.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DocumentCursorNotice<'a> {
     /// Which one.
     pub document_id: &'a str,
     /// Whose.
     pub user_id: &'a str,
     /// Where.
+    #[cfg_attr(test, ts(as = "crate::lenient::Any"))]
     pub position: &'a RawValue,
 }

@@ -8,12 +8,15 @@ use super::{Notification, Position};
 /// What a message says; shared by `message:send`, `private:message` and `message:new`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Content {
     /// The text.
     #[serde(default)]
     pub content: String,
     /// `text`, `image`, `file` or what the application likes.
     #[serde(default = "text", rename = "type")]
+    #[cfg_attr(test, ts(as = "Option<String>", optional))]
     pub kind: String,
     /// Where the file is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +29,7 @@ pub struct Content {
     pub reply_to: Option<String>,
     /// What was sent, where that was no text: `content` is then its JSON. Dialects whose messages may be anything use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]
     pub data: Option<Value>,
 }
 
@@ -36,6 +40,8 @@ fn text() -> String {
 /// `message:send`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Send {
     /// Where to.
     pub conversation_id: String,
@@ -50,6 +56,8 @@ pub struct Send {
 /// `private:message`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct SendPrivate {
     /// Whom to.
     pub recipient_user_id: String,
@@ -64,6 +72,7 @@ pub struct SendPrivate {
 /// What sending answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Sent {
     /// The message's id.
     pub message_id: String,
@@ -83,6 +92,8 @@ pub struct Sent {
 /// store fills them in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Message {
     /// Where it stands.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -112,6 +123,7 @@ pub struct Message {
 
 /// Where a message stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Stored {
     /// Its id.
     pub id: String,
@@ -124,6 +136,8 @@ pub struct Stored {
 /// `message:history`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct History {
     /// Which conversation.
     pub conversation_id: String,
@@ -140,6 +154,7 @@ pub struct History {
 
 /// What `message:history` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct HistoryPage {
     /// In ascending `seq`.
     pub messages: Vec<Message>,
@@ -154,6 +169,7 @@ pub struct HistoryPage {
 /// `message:edit`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Edit {
     /// Which conversation.
     pub conversation_id: String,
@@ -166,6 +182,7 @@ pub struct Edit {
 /// `message:delete`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Delete {
     /// Which conversation.
     pub conversation_id: String,
@@ -175,6 +192,7 @@ pub struct Delete {
 
 /// What `message:edit` and `message:delete` answer: the place of the change, which is an entry of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Changed {
     /// Its number.
     pub seq: u64,
@@ -187,6 +205,8 @@ pub struct Changed {
 /// `seq` and `epoch` are the change's own; without them on the way into the log, which fills them in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Edited {
     /// The change's place.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -206,6 +226,8 @@ pub struct Edited {
 /// `message:deleted`; `seq` and `epoch` as in [`Edited`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Deleted {
     /// The change's place.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -222,6 +244,8 @@ pub struct Deleted {
 
 /// `messages:missed`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct MissedAsk {
     /// How many.
     #[serde(default)]
@@ -231,6 +255,7 @@ pub struct MissedAsk {
 /// Something that arrived for a user while they were away.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum MissedItem {
     /// A direct message.
     Message(Box<Message>),
@@ -240,6 +265,7 @@ pub enum MissedItem {
 
 /// What `messages:missed` answers, in order. Once it is out, its items count as delivered.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Missed {
     /// The oldest first.
     pub messages: Vec<MissedItem>,
@@ -250,6 +276,7 @@ pub struct Missed {
 /// `message:delivered` from a client.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Delivered {
     /// Which conversation.
     pub conversation_id: String,
@@ -260,6 +287,7 @@ pub struct Delivered {
 /// `message:delivered` to the sender.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DeliveredNotice<'a> {
     /// Which conversation.
     pub conversation_id: &'a str,
@@ -272,6 +300,8 @@ pub struct DeliveredNotice<'a> {
 /// `message:read` from a client. The message's id finds its conversation and its real sender.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Read {
     /// Which message.
     pub message_id: String,
@@ -286,6 +316,7 @@ pub struct Read {
 /// `message:read` to the sender.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ReadNotice<'a> {
     /// Which message.
     pub message_id: &'a str,
@@ -300,6 +331,7 @@ pub struct ReadNotice<'a> {
 /// `message:status`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct StatusAsk {
     /// Which conversation.
     pub conversation_id: String,
@@ -310,6 +342,7 @@ pub struct StatusAsk {
 /// How far a message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum DeliveryStatus {
     /// Stored.
     Sent,
@@ -322,6 +355,7 @@ pub enum DeliveryStatus {
 /// What `message:status` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MessageStatus {
     /// The furthest that anybody but the sender is.
     pub status: DeliveryStatus,

@@ -19,17 +19,17 @@ events! {
         CONVERSATION_JOIN "conversation:join" (String | Join) -> Joined,
         CONVERSATION_LEAVE "conversation:leave" (String | ConversationRef) -> Left,
         CONVERSATION_MEMBERS "conversation:members" (String | ConversationRef) -> Members,
-        CONVERSATION_LIST "conversation:list" (ConversationList) -> ConversationPage,
+        CONVERSATION_LIST "conversation:list" (Option<ConversationList>) -> ConversationPage,
         MESSAGE_SEND "message:send" (Send) -> Sent,
         PRIVATE_MESSAGE "private:message" (SendPrivate) -> Sent,
         MESSAGE_EDIT "message:edit" (Edit) -> Changed,
         MESSAGE_DELETE "message:delete" (Delete) -> Changed,
         MESSAGE_HISTORY "message:history" (History) -> HistoryPage,
-        MESSAGES_MISSED "messages:missed" (MissedAsk) -> Missed,
+        MESSAGES_MISSED "messages:missed" (Option<MissedAsk>) -> Missed,
         MESSAGE_STATUS "message:status" (StatusAsk) -> MessageStatus,
         GET_ONLINE_COUNT "get:online:count" () -> OnlineCount,
         PRESENCE_GET "presence:get" (PresenceGet) -> PresenceUsers,
-        PRESENCE_LIST "presence:list" (PresenceList) -> PresencePage,
+        PRESENCE_LIST "presence:list" (Option<PresenceList>) -> PresencePage,
         PRESENCE_WATCH "presence:watch" (PresenceGet) -> PresenceUsers,
         PRESENCE_UNWATCH "presence:unwatch" (PresenceGet) -> PresenceUsers,
         NOTIFICATION_SEND "notification:send" (NotificationSend) -> NotificationSent,
@@ -69,11 +69,14 @@ events! {
 
 /// An ack that adds nothing to `success`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Nothing {}
 
 /// `connected`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Connected<'a> {
     /// Who the token says this is.
     pub user_id: &'a str,
@@ -90,6 +93,7 @@ pub struct Connected<'a> {
 
 /// `auth:refresh`: a new token for the same user.
 #[derive(Clone, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Refresh {
     /// The token.
     pub token: String,
@@ -104,6 +108,7 @@ impl std::fmt::Debug for Refresh {
 /// What `auth:refresh` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Refreshed {
     /// When the new token runs out, ISO 8601; `null` when it does not.
     pub expires_at: Option<String>,
@@ -112,6 +117,7 @@ pub struct Refreshed {
 /// `auth:expiring`: refresh soon, or the connection ends.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Expiring {
     /// ISO 8601.
     pub expires_at: String,
@@ -120,6 +126,7 @@ pub struct Expiring {
 /// `server-shutdown`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ServerShutdown {
     /// For a person.
     pub message: String,
@@ -129,6 +136,8 @@ pub struct ServerShutdown {
 
 /// `error`: a failure without an ack to carry it, or the last word before the server closes a socket.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct ErrorEvent<'a> {
     /// What went wrong.
     pub code: &'a str,

@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 /// `typing:start` and `typing:stop` from a client: to a conversation or to one user.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Typing {
     /// Where.
     #[serde(default)]
@@ -18,6 +20,7 @@ pub struct Typing {
 /// `typing:start` and `typing:stop` to a client.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct TypingNotice<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -28,6 +31,7 @@ pub struct TypingNotice<'a> {
 /// `user:online`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserOnline<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -36,6 +40,7 @@ pub struct UserOnline<'a> {
 /// `user:offline`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserOffline<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -46,6 +51,7 @@ pub struct UserOffline<'a> {
 /// `user:joined`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UserJoined<'a> {
     /// Who.
     pub user_id: &'a str,
@@ -55,6 +61,7 @@ pub struct UserJoined<'a> {
 
 /// What `get:online:count` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OnlineCount {
     /// Users online on all nodes.
     pub count: u64,
@@ -63,6 +70,7 @@ pub struct OnlineCount {
 /// `presence:get`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PresenceGet {
     /// Whom to look up.
     pub user_ids: Vec<String>,
@@ -70,6 +78,8 @@ pub struct PresenceGet {
 
 /// `presence:list`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct PresenceList {
     /// How many.
     #[serde(default)]
@@ -82,6 +92,8 @@ pub struct PresenceList {
 /// One user's presence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct UserPresence {
     /// Who.
     pub user_id: String,
@@ -96,6 +108,7 @@ pub struct UserPresence {
 
 /// What `presence:get` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PresenceUsers {
     /// In the order asked.
     pub users: Vec<UserPresence>,
@@ -103,6 +116,7 @@ pub struct PresenceUsers {
 
 /// What `presence:list` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PresencePage {
     /// Users online.
     pub users: Vec<UserPresence>,
@@ -115,6 +129,8 @@ pub struct PresencePage {
 /// `notification:send`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct NotificationSend {
     /// Whom to.
     pub user_id: String,
@@ -127,11 +143,13 @@ pub struct NotificationSend {
     pub kind: Option<String>,
     /// What the application likes.
     #[serde(default)]
+    #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]
     pub data: Option<Box<RawValue>>,
 }
 
 /// What `notification:send` answers.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct NotificationSent {
     /// The notification's id.
     pub id: String,
@@ -139,6 +157,8 @@ pub struct NotificationSent {
 
 /// `notification`, and in what was missed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(optional_fields))]
 pub struct Notification {
     /// Its id.
     pub id: String,
@@ -151,6 +171,7 @@ pub struct Notification {
     pub message: String,
     /// What its sender put there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]
     pub data: Option<Box<RawValue>>,
     /// ISO 8601.
     pub timestamp: String,
@@ -159,25 +180,30 @@ pub struct Notification {
 /// `call:signal` from a client.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct CallSignal {
     /// Whom to.
     pub user_id: String,
     /// A WebRTC offer, answer or candidate; not looked into.
+    #[cfg_attr(test, ts(as = "crate::lenient::Any"))]
     pub data: Box<RawValue>,
 }
 
 /// `call:signal` to that user.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct CallSignalNotice<'a> {
     /// Who.
     pub from: &'a str,
     /// As it was sent.
+    #[cfg_attr(test, ts(as = "crate::lenient::Any"))]
     pub data: &'a RawValue,
 }
 
 /// `upload:progress` from a client.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UploadProgress {
     /// Where.
     pub conversation_id: String,
@@ -192,6 +218,7 @@ pub struct UploadProgress {
 /// `upload:progress` to the others.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UploadProgressNotice<'a> {
     /// Where.
     pub conversation_id: &'a str,
