@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A packet that carries an event.
-const EVENT: u64 = 2;
+pub(crate) const EVENT: u64 = 2;
 /// The same with attachments. Servers send `EVENT` in either case, some emitters don't.
 const BINARY_EVENT: u64 = 5;
 
@@ -26,6 +26,9 @@ pub(crate) struct Broadcast {
     pub event: Encoded,
     pub targets: Targets,
     pub flags: Flags,
+    /// The client may answer it, although nobody waits: a Node server that recovers connections numbers the events of
+    /// its own sockets that want acks.
+    pub numbered: bool,
     /// The message's id, when a message log completed this broadcast.
     pub stored: Option<String>,
 }
@@ -67,18 +70,25 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
 
 /// Reads a packet and its options, which broadcasts and requests for acks have in common.
 pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
-    let (namespace, event) = read_packet(packet)?;
+    let Packet { namespace, event, numbered } = read_packet(packet)?;
     let Options { targets, flags, stored } = read_options(options)?;
-    Ok(Broadcast { namespace, event, targets, flags, stored })
+    Ok(Broadcast { namespace, event, targets, flags, numbered, stored })
 }
 
-fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> {
-    let (mut kind, mut data, mut namespace) = (None, None, None);
+struct Packet {
+    namespace: Option<String>,
+    event: Encoded,
+    numbered: bool,
+}
+
+fn read_packet(packet: &[u8]) -> Result<Packet, DecodeError> {
+    let (mut kind, mut data, mut namespace, mut id) = (None, None, None, None);
     for_each_field(packet, "packet", |key, value| {
         match key {
             b"type" => kind = Some(value),
             b"data" => data = Some(value),
             b"nsp" => namespace = Some(value),
+            b"id" => id = Some(value),
             _ => {}
         }
         Ok(())
@@ -93,7 +103,9 @@ fn read_packet(packet: &[u8]) -> Result<(Option<String>, Encoded), DecodeError> 
         Some(Token::Text(text)) => Some(String::from_utf8_lossy(text).into_owned()),
         Some(_) => return Err(DecodeError::Field("packet.nsp")),
     };
-    Ok((namespace, event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?))
+    let event = event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?;
+    let numbered = matches!(id.map(|id| Reader::new(id).token()).transpose()?, Some(Token::Unsigned(_)));
+    Ok(Packet { namespace, event, numbered })
 }
 
 #[derive(Default)]
@@ -193,7 +205,7 @@ pub(crate) fn encode(
     event_to_msgpack(event, &mut out)?;
     close(namespace, &mut out);
     write::map(&mut out, OPTIONS);
-    write_options(targets, volatile, &mut out);
+    write_options(targets, volatile, None, &mut out);
     if out.len() > MESSAGE_BYTES {
         return Err(EncodeError::TooLarge(out.len()));
     }
@@ -204,6 +216,10 @@ pub(crate) fn encode(
 pub(crate) fn open(uid: &str, out: &mut Vec<u8>) {
     write::array(out, 3);
     write::text(out, uid);
+    open_packet(out);
+}
+
+fn open_packet(out: &mut Vec<u8>) {
     write::map(out, 3);
     write::text(out, "type");
     write::unsigned(out, EVENT);
@@ -220,26 +236,55 @@ fn close(namespace: &str, out: &mut Vec<u8>) {
 pub(crate) fn close_stored(namespace: &str, targets: &Targets, out: &mut Vec<u8>) {
     close(namespace, out);
     write::map(out, OPTIONS + 1);
-    write_options(targets, false, out);
+    write_options(targets, false, None, out);
     write::text(out, STORED);
 }
 
 /// Options that Node writes.
 const OPTIONS: usize = 3;
 
-fn write_options(targets: &Targets, volatile: bool, out: &mut Vec<u8>) {
+pub(crate) fn write_options(targets: &Targets, volatile: bool, timeout_ms: Option<u64>, out: &mut Vec<u8>) {
     write::text(out, "rooms");
     write_rooms(&targets.rooms, out);
     write::text(out, "except");
     write_rooms(&targets.except, out);
     write::text(out, "flags");
+    write::map(out, usize::from(volatile) + usize::from(timeout_ms.is_some()));
     if volatile {
-        write::map(out, 1);
         write::text(out, "volatile");
         write::boolean(out, true);
-    } else {
-        write::map(out, 0);
     }
+    if let Some(timeout) = timeout_ms {
+        write::text(out, "timeout");
+        write::unsigned(out, timeout);
+    }
+}
+
+/// Encodes a request to broadcast an event and to send back the clients' acks.
+pub(crate) fn encode_request(
+    uid: &str,
+    id: &str,
+    namespace: &str,
+    event: &Encoded,
+    targets: &Targets,
+    timeout_ms: u64,
+) -> Result<Bytes, EncodeError> {
+    let mut out = Vec::with_capacity(event.len() + 160);
+    write::map(&mut out, 5);
+    for (key, value) in [("uid", uid), ("requestId", id)] {
+        write::text(&mut out, key);
+        write::text(&mut out, value);
+    }
+    write::text(&mut out, "type");
+    write::unsigned(&mut out, crate::request::BROADCAST);
+    write::text(&mut out, "packet");
+    open_packet(&mut out);
+    event_to_msgpack(event, &mut out)?;
+    close(namespace, &mut out);
+    write::text(&mut out, "opts");
+    write::map(&mut out, OPTIONS);
+    write_options(targets, false, Some(timeout_ms), &mut out);
+    if out.len() > MESSAGE_BYTES { Err(EncodeError::TooLarge(out.len())) } else { Ok(out.into()) }
 }
 
 fn write_rooms(rooms: &[RoomName], out: &mut Vec<u8>) {

@@ -6,18 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trunkline_hub::{CloseReason, Hub, Namespace, Packet, RoomName, Socket, Targets};
+use trunkline_hub::{Hub, Namespace, Packet, Targets};
+use trunkline_redis::Commands;
 
 use crate::{
-    broadcast,
+    broadcast::{self, Broadcast},
     channels::{Channels, Purpose},
-    describe::RemoteSocket,
     interest::Interests,
-    limits::{ACK_TIMEOUT, MESSAGE_BYTES},
+    limits::MESSAGE_BYTES,
     link::{
         Side, Status,
         probe::Probe,
@@ -25,8 +22,11 @@ use crate::{
     },
     metrics::{self, Drop, Kind},
     mode::Mode,
-    request::{self, Request, RequestId, ToSocket, What},
-    response::{self, Pending, Response},
+    request::{self, Request, What},
+    response::Pending,
+    serve::Listener,
+    sharded::{Content, Envelope},
+    template::TEMPLATE_UID,
     transcode::DecodeError,
 };
 
@@ -47,11 +47,13 @@ pub(crate) struct Core {
     /// Empty when the mode is to hear everything.
     pub interests: Arc<Interests>,
     pub probe: Probe,
-    /// The publishing connection, for commands whose answer matters.
-    pub commands: Mutex<Option<Commands>>,
+    /// For what is published, and for commands whose answer matters. None when embedded.
+    pub commands: Option<Commands>,
     /// Whoever waits for clients' acks, until `leaving`.
     pub tasks: TaskTracker,
     pub leaving: CancellationToken,
+    /// Whom events between servers are for.
+    pub listener: OnceLock<Listener>,
     /// Who delivers what a message log completed; the hub, until somebody is named.
     pub stored: OnceLock<Sink>,
 }
@@ -73,15 +75,6 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-/// A connection that prints nothing.
-pub(crate) struct Commands(pub MultiplexedConnection);
-
-impl std::fmt::Debug for Commands {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Commands")
-    }
-}
-
 /// What became of a message from outside.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -96,31 +89,43 @@ pub(crate) enum Outcome {
 }
 
 impl Core {
-    pub(crate) fn set_commands(&self, connection: Option<MultiplexedConnection>) {
-        *self.commands.lock() = connection.map(Commands);
-    }
-
     /// Queues a message for the other members. Never waits.
     pub(crate) fn publish(&self, channel: String, payload: Bytes) {
-        if self.embedded {
-            return;
-        }
-        if let Err(reason) = self.queue.push(Message { channel, payload }) {
-            metrics::dropped(reason, 1);
-        }
+        self.queue_up(channel, payload, false);
     }
 
     /// Queues a message that is worth nothing later.
     pub(crate) fn publish_volatile(&self, channel: String, payload: Bytes) {
-        if !self.embedded && !self.status.is_up(Side::Publisher) {
+        if self.embedded || self.status.is_up(Side::Publisher) {
+            self.queue_up(channel, payload, true);
+        } else {
             metrics::dropped(Drop::Offline, 1);
+        }
+    }
+
+    fn queue_up(&self, channel: String, payload: Bytes, volatile: bool) {
+        if self.embedded {
             return;
         }
-        self.publish(channel, payload);
+        if let Err(reason) = self.queue.push(Message { channel, payload, sharded: self.mode.is_sharded(), volatile }) {
+            metrics::dropped(reason, 1);
+        }
     }
 
     /// Handles one message, whatever it is: anyone who reaches Redis may have written it.
+    ///
+    /// A sharded member hears the classic channels too, for what message logs publish. A broadcast there is a list,
+    /// which no message of the sharded adapter is.
     pub(crate) fn receive(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
+        let is_list = matches!(payload.first(), Some(0x90..=0x9f | 0xdc | 0xdd));
+        if self.mode.is_sharded() && !is_list {
+            self.receive_sharded(channel, payload)
+        } else {
+            self.receive_classic(channel, payload)
+        }
+    }
+
+    fn receive_classic(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
         let purpose = std::str::from_utf8(channel).ok().and_then(|channel| self.channels.purpose(channel));
         let (kind, outcome) = match purpose {
             _ if payload.len() > MESSAGE_BYTES => (Kind::Other, Err(DecodeError::TooLarge)),
@@ -132,14 +137,65 @@ impl Core {
             Some(Purpose::Response { .. }) => (Kind::Response, self.receive_response(payload)),
         };
         metrics::received(kind);
-        outcome.unwrap_or_else(|error| {
-            metrics::malformed(kind);
-            tracing::debug!(channel = %String::from_utf8_lossy(channel), error = %error, "dropped a message of another node");
-            Outcome::Malformed
-        })
+        outcome.unwrap_or_else(|error| malformed(kind, channel, &error))
     }
 
-    fn receive_broadcast(&self, name: &str, room: Option<&str>, payload: &[u8]) -> Result<Outcome, DecodeError> {
+    fn receive_sharded(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
+        let purpose = std::str::from_utf8(channel).ok().and_then(|channel| self.channels.purpose(channel));
+        let mut kind = Kind::Other;
+        let outcome = match purpose {
+            _ if payload.len() > MESSAGE_BYTES => Err(DecodeError::TooLarge),
+            Some(Purpose::Broadcast { namespace, room }) => self.receive_envelope(namespace, room, payload, &mut kind),
+            _ => Ok(Outcome::NotHere),
+        };
+        metrics::received(kind);
+        outcome.unwrap_or_else(|error| malformed(kind, channel, &error))
+    }
+
+    fn receive_envelope(
+        self: &Arc<Self>,
+        name: &str,
+        room: Option<&str>,
+        payload: &[u8],
+        kind: &mut Kind,
+    ) -> Result<Outcome, DecodeError> {
+        let private = room == Some(&*self.uid);
+        let here =
+            self.hub.namespace(name).filter(|namespace| private || room.is_none_or(|room| namespace.has_room(room)));
+        let Some(namespace) = here else { return Ok(Outcome::NotHere) };
+        let envelope = Envelope::open(payload)?;
+        *kind = match &envelope {
+            envelope if envelope.is_answer() => Kind::Response,
+            envelope if envelope.is_broadcast() => Kind::Broadcast,
+            _ => Kind::Request,
+        };
+        // What a message log publishes is heard on the classic channels, in the log's order. This is for others.
+        if [Some(&*self.uid), Some(TEMPLATE_UID)].contains(&envelope.uid.as_deref()) {
+            return Ok(Outcome::Own);
+        }
+        // Members before 8.3 don't say which, and send on other channels for each.
+        if envelope.namespace.as_deref() != Some(name) {
+            return Ok(Outcome::NotHere);
+        }
+        match envelope.read()? {
+            Content::Answer(id, answer) => {
+                let ours = self.pending.receive_answer(id.as_ref(), answer);
+                Ok(if ours { Outcome::Handled } else { Outcome::NotHere })
+            }
+            Content::Request(Request { id: None, what: What::Broadcast(broadcast), .. }) => {
+                self.deliver(&namespace, *broadcast);
+                Ok(Outcome::Handled)
+            }
+            Content::Request(request) => Ok(self.serve(name, request)),
+        }
+    }
+
+    fn receive_broadcast(
+        self: &Arc<Self>,
+        name: &str,
+        room: Option<&str>,
+        payload: &[u8],
+    ) -> Result<Outcome, DecodeError> {
         let Some(namespace) = self.hub.namespace(name) else { return Ok(Outcome::NotHere) };
         // Most one-room broadcasts are for other nodes: those aren't even decoded.
         if room.is_some_and(|room| !namespace.has_room(room)) {
@@ -152,187 +208,41 @@ impl Core {
         if broadcast.namespace.as_deref().unwrap_or("/") != name {
             return Ok(Outcome::NotHere);
         }
+        self.deliver(&namespace, broadcast);
+        Ok(Outcome::Handled)
+    }
+
+    /// Hands a broadcast to this node's sockets.
+    pub(crate) fn deliver(self: &Arc<Self>, namespace: &Namespace, broadcast: Broadcast) {
+        if broadcast.numbered {
+            self.deliver_numbered(namespace, broadcast);
+            return;
+        }
         let packet = Packet::new(broadcast.event);
         match (broadcast.stored, self.stored.get()) {
-            (Some(id), Some(sink)) => sink.0.deliver(&namespace, &id, packet, &broadcast.targets),
+            (Some(id), Some(sink)) => sink.0.deliver(namespace, &id, packet, &broadcast.targets),
             _ => drop(namespace.deliver(&packet, &broadcast.targets, broadcast.flags.volatile)),
         }
-        Ok(Outcome::Handled)
     }
 
     fn receive_response(&self, payload: &[u8]) -> Result<Outcome, DecodeError> {
         self.pending.receive(payload).map(|ours| if ours { Outcome::Handled } else { Outcome::NotHere })
     }
 
-    /// Does what is asked and answers, once, when an answer is asked for.
     fn receive_request(self: &Arc<Self>, namespace: &str, payload: &[u8]) -> Result<Outcome, DecodeError> {
-        let Request { uid, id, what } = request::decode(payload)?;
-        if uid.as_deref() == Some(&*self.uid) {
+        let request = request::decode(payload)?;
+        if request.uid.as_deref() == Some(&*self.uid) {
             return Ok(Outcome::Own);
         }
-        let answer = |response: Option<Response<'_>>| {
-            if let Some(response) = response {
-                self.answer(self.response_channel(namespace, uid.as_deref()), response.encode());
-            }
-            Ok(Outcome::Handled)
-        };
-        let id = id.as_ref();
-        match what {
-            What::Sockets(targets) => {
-                answer(id.map(|id| Response::socket_ids(id, self.socket_ids(namespace, &targets))))
-            }
-            What::Rooms => answer(id.map(|id| Response::rooms(id, self.rooms(namespace)))),
-            What::Fetch(targets) => answer(id.map(|id| Response::sockets(id, self.describe(namespace, &targets)))),
-            What::Join(targets, rooms) => {
-                self.join(namespace, &targets, &rooms);
-                Ok(Outcome::Handled)
-            }
-            What::Leave(targets, rooms) => {
-                self.leave(namespace, &targets, &rooms);
-                Ok(Outcome::Handled)
-            }
-            What::Disconnect(targets, close) => {
-                self.disconnect(namespace, &targets, close);
-                Ok(Outcome::Handled)
-            }
-            What::ToSocket(socket, what) => {
-                let Some(socket) = self.hub.namespace(namespace).and_then(|namespace| namespace.socket(&socket)) else {
-                    return Ok(Outcome::NotHere);
-                };
-                to_socket(&socket, what);
-                answer(id.map(Response::done))
-            }
-            What::ServerSideEmit => {
-                // Always on the channel that all members hear, unlike every other answer.
-                if let Some(id) = id {
-                    self.publish(self.channels.response(namespace), Response::server_side_emit(id).encode());
-                }
-                Ok(Outcome::Handled)
-            }
-            What::Broadcast(broadcast) => {
-                self.collect_acks(namespace, uid.as_deref(), id, *broadcast);
-                Ok(Outcome::Handled)
-            }
-        }
-    }
-
-    /// Answers a request, once the rooms that earlier requests opened are heard: who asked for a join and gets the answer
-    /// to a later request can rely on it.
-    fn answer(self: &Arc<Self>, channel: String, payload: Bytes) {
-        if self.interests.is_settled() {
-            self.publish(channel, payload);
-            return;
-        }
-        let core = Arc::clone(self);
-        self.tasks.spawn(async move {
-            core.interests.settled().await;
-            core.publish(channel, payload);
-        });
-    }
-
-    fn response_channel(&self, namespace: &str, requester: Option<&str>) -> String {
-        match requester {
-            Some(uid) if self.specific_response_channel => self.channels.response_to(namespace, uid),
-            _ => self.channels.response(namespace),
-        }
-    }
-
-    /// Delivers an event that wants acks: answers at once how many clients it goes to, and then each of their acks,
-    /// as long as the requester waits. A client that doesn't answer is not mentioned again.
-    fn collect_acks(
-        self: &Arc<Self>,
-        name: &str,
-        requester: Option<&str>,
-        id: Option<&RequestId>,
-        broadcast: broadcast::Broadcast,
-    ) {
-        let here = broadcast.namespace.as_deref().unwrap_or("/") == name;
-        let Some(namespace) = self.hub.namespace(name).filter(|_| here) else {
-            if let Some(id) = id {
-                self.publish(self.response_channel(name, requester), Response::client_count(id, 0).encode());
-            }
-            return;
-        };
-        let Some(id) = id.cloned() else {
-            namespace.deliver(&Packet::new(broadcast.event), &broadcast.targets, broadcast.flags.volatile);
-            return;
-        };
-        let sockets = namespace.sockets(&broadcast.targets);
-        let channel = self.response_channel(name, requester);
-        // Before the first ack: the requester compares sums.
-        self.publish(channel.clone(), Response::client_count(&id, sockets.len()).encode());
-        if sockets.is_empty() {
-            return;
-        }
-        let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
-        let (core, event) = (Arc::clone(self), broadcast.event);
-        self.tasks.spawn(async move {
-            let mut acks: FuturesUnordered<_> =
-                sockets.iter().map(|socket| socket.emit_with_ack(event.clone(), timeout)).collect();
-            while let Some(Some(answer)) = core.leaving.run_until_cancelled(acks.next()).await {
-                let Ok(args) = answer else { continue };
-                match response::broadcast_ack(&id, &args) {
-                    Ok(payload) => core.publish(channel.clone(), payload),
-                    Err(error) => {
-                        metrics::dropped(Drop::Invalid, 1);
-                        tracing::debug!(error = %error, "a client's ack can't go to the node that asked");
-                    }
-                }
-            }
-        });
-    }
-
-    fn sockets(&self, namespace: &str, targets: &Targets) -> Vec<Socket> {
-        self.hub.namespace(namespace).map_or_else(Vec::new, |namespace| namespace.sockets(targets))
-    }
-
-    fn socket_ids(&self, namespace: &str, targets: &Targets) -> Vec<String> {
-        self.sockets(namespace, targets).iter().map(|socket| socket.id().to_string()).collect()
-    }
-
-    pub(crate) fn rooms(&self, namespace: &str) -> Vec<RoomName> {
-        self.hub.namespace(namespace).map_or_else(Vec::new, |namespace| namespace.rooms())
-    }
-
-    pub(crate) fn describe(&self, namespace: &str, targets: &Targets) -> Vec<RemoteSocket> {
-        self.sockets(namespace, targets).iter().map(RemoteSocket::of).collect()
-    }
-
-    pub(crate) fn join(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
-        for socket in self.sockets(namespace, targets) {
-            for room in rooms {
-                socket.join(Arc::clone(room));
-            }
-        }
-    }
-
-    pub(crate) fn leave(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
-        for socket in self.sockets(namespace, targets) {
-            for room in rooms {
-                socket.leave(room);
-            }
-        }
-    }
-
-    pub(crate) fn disconnect(&self, namespace: &str, targets: &Targets, close: bool) {
-        for socket in self.sockets(namespace, targets) {
-            socket.close(close_reason(close));
-        }
+        Ok(self.serve(namespace, request))
     }
 }
 
-fn to_socket(socket: &Socket, what: ToSocket) {
-    match what {
-        ToSocket::Join(room) => {
-            socket.join(room);
-        }
-        ToSocket::Leave(room) => {
-            socket.leave(&room);
-        }
-        ToSocket::Disconnect(close) => socket.close(close_reason(close)),
+fn malformed(kind: Kind, channel: &[u8], error: &DecodeError) -> Outcome {
+    metrics::malformed(kind, error.code());
+    if metrics::OFTEN.passes() {
+        let channel = String::from_utf8_lossy(channel);
+        tracing::warn!(%channel, %error, "dropped a message of another node, as perhaps others in the last second");
     }
-}
-
-fn close_reason(close: bool) -> CloseReason {
-    if close { CloseReason::ServerClose } else { CloseReason::ServerDisconnect }
+    Outcome::Malformed
 }

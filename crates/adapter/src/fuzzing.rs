@@ -55,7 +55,7 @@ pub fn broadcast(payload: &[u8]) {
 
 /// Publishes what was received, and receives that.
 fn forwarded(broadcast: &Broadcast) {
-    let Broadcast { namespace, event, targets, flags, stored: _ } = broadcast;
+    let Broadcast { namespace, event, targets, flags, stored: _, numbered: _ } = broadcast;
     let list = parse(&event.text);
     assert!(matches!(list.get(0), Some(Value::String(_) | Value::Number(_))), "{} is no event", event.text);
     if has_false_placeholders(event) {

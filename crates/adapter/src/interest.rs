@@ -66,10 +66,32 @@ struct Table {
 
 #[derive(Debug)]
 struct Entry {
-    /// `None` once Redis has confirmed it, on the present connection.
-    ticket: Option<u64>,
+    state: State,
     /// When to give it up, if nobody comes back.
     until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be subscribed, or being subscribed.
+    Queued {
+        ticket: u64,
+        /// Whether the subscriber was told: it may have succeeded, or will by itself.
+        asked: bool,
+    },
+    /// It was confirmed; the connection was lost since, and the next one subscribes to it by itself.
+    Kept,
+    Confirmed,
+}
+
+impl State {
+    fn queued(ticket: u64) -> Self {
+        Self::Queued { ticket, asked: false }
+    }
+
+    fn is_queued_until(self, through: u64) -> bool {
+        matches!(self, Self::Queued { ticket, .. } if ticket <= through)
+    }
 }
 
 /// Whether rooms are heard.
@@ -96,14 +118,26 @@ impl Interests {
         }
     }
 
-    /// A connection was made: everything is to be subscribed on it. Returns what is to be confirmed until that is so.
-    pub(crate) fn connected(&self) -> u64 {
-        self.table.lock().connected()
+    /// Everything is to be subscribed anew, by somebody who knows of nothing yet and has no connection.
+    pub(crate) fn reset(&self) {
+        self.table.lock().reset();
+    }
+
+    /// There is a connection, and what was confirmed on an earlier one is confirmed again. Returns the ticket until which
+    /// all is to be confirmed before everything is heard.
+    pub(crate) fn restored(&self) -> u64 {
+        self.changed.notify_one();
+        self.table.lock().restored()
     }
 
     /// The connection is gone. Whoever waits is told that it was in vain.
     pub(crate) fn lost(&self) {
         self.table.lock().lost();
+    }
+
+    /// A batch came to nothing: it is to be done again, and who waited for it is told.
+    pub(crate) fn failed(&self, batch: &Batch) {
+        self.table.lock().failed(batch);
     }
 
     /// What to do now, `None` when there is nothing.
@@ -207,7 +241,7 @@ impl Table {
             return false;
         }
         self.last_ticket += 1;
-        rooms.insert(Arc::clone(room), Entry { ticket: Some(self.last_ticket), until: None });
+        rooms.insert(Arc::clone(room), Entry { state: State::queued(self.last_ticket), until: None });
         self.queue.push_back((self.last_ticket, topic));
         true
     }
@@ -222,8 +256,8 @@ impl Table {
         }
     }
 
-    fn connected(&mut self) -> u64 {
-        self.listening = true;
+    fn reset(&mut self) {
+        self.lost();
         self.queue.clear();
         self.left.clear();
         for (namespace, rooms) in &mut self.namespaces {
@@ -231,9 +265,18 @@ impl Table {
             rooms.retain(|_, entry| entry.until.is_none());
             for (room, entry) in rooms {
                 self.last_ticket += 1;
-                entry.ticket = Some(self.last_ticket);
+                entry.state = State::queued(self.last_ticket);
                 let topic = Topic { namespace: Arc::clone(namespace), room: Arc::clone(room) };
                 self.queue.push_back((self.last_ticket, topic));
+            }
+        }
+    }
+
+    fn restored(&mut self) -> u64 {
+        self.listening = true;
+        for entry in self.namespaces.values_mut().flat_map(|rooms| rooms.values_mut()) {
+            if entry.state == State::Kept {
+                entry.state = State::Confirmed;
             }
         }
         self.last_ticket
@@ -241,12 +284,33 @@ impl Table {
 
     fn lost(&mut self) {
         self.listening = false;
+        for entry in self.namespaces.values_mut().flat_map(|rooms| rooms.values_mut()) {
+            if entry.state == State::Confirmed {
+                entry.state = State::Kept;
+            }
+        }
+        self.disappoint();
+    }
+
+    fn failed(&mut self, batch: &Batch) {
+        for topic in &batch.subscribe {
+            self.last_ticket += 1;
+            let ticket = self.last_ticket;
+            if let Some(entry) = self.entry(topic)
+                && entry.state.is_queued_until(batch.through)
+            {
+                entry.state = State::Queued { ticket, asked: true };
+                self.queue.push_back((ticket, topic.clone()));
+            }
+        }
+        self.confirmed = self.confirmed.max(batch.through);
+        self.disappoint();
+    }
+
+    /// Tells everyone who waits that it was in vain.
+    fn disappoint(&mut self) {
         for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
             let _ = waiting.send(false);
-        }
-        // Nothing is confirmed any more; the tickets themselves are given out by `connected`.
-        for entry in self.namespaces.values_mut().flat_map(|rooms| rooms.values_mut()) {
-            entry.ticket.get_or_insert(self.last_ticket);
         }
     }
 
@@ -265,7 +329,10 @@ impl Table {
             && let Some((ticket, topic)) = self.queue.pop_front()
         {
             batch.through = ticket;
-            if self.entry(&topic).is_some_and(|entry| entry.ticket == Some(ticket)) {
+            if let Some(entry) = self.entry(&topic)
+                && matches!(entry.state, State::Queued { ticket: queued, .. } if queued == ticket)
+            {
+                entry.state = State::Queued { ticket, asked: true };
                 batch.subscribe.push(topic);
             }
         }
@@ -277,14 +344,14 @@ impl Table {
         None
     }
 
-    /// Forgets a room that nobody came back to, and says whether it was subscribed.
+    /// Forgets a room that nobody came back to, and says whether it was subscribed, or may have been.
     fn give_up(&mut self, topic: &Topic, until: Instant) -> Option<bool> {
         let rooms = self.namespaces.get_mut(&topic.namespace)?;
         let entry = rooms.get(&topic.room)?;
         if entry.until != Some(until) {
             return None;
         }
-        let subscribed = entry.ticket.is_none();
+        let subscribed = !matches!(entry.state, State::Queued { asked: false, .. });
         rooms.remove(&topic.room);
         Some(subscribed)
     }
@@ -294,15 +361,13 @@ impl Table {
     }
 
     fn confirmed(&mut self, batch: &Batch) {
-        // A batch of a connection that is gone says nothing about the next one.
-        if !self.listening {
-            return;
-        }
+        // After a loss that came in between, it is confirmed when the next connection is.
+        let state = if self.listening { State::Confirmed } else { State::Kept };
         for topic in &batch.subscribe {
             if let Some(entry) = self.entry(topic)
-                && entry.ticket.is_some_and(|ticket| ticket <= batch.through)
+                && entry.state.is_queued_until(batch.through)
             {
-                entry.ticket = None;
+                entry.state = state;
             }
         }
         self.wake(batch.through);
@@ -318,8 +383,12 @@ impl Table {
 
     fn heard(&mut self, namespace: &str, rooms: &[RoomName]) -> Heard {
         let Some(known) = self.namespaces.get(namespace) else { return Heard::Yes };
-        let ticket = rooms.iter().filter_map(|room| known.get(room)?.ticket).max();
-        match ticket {
+        let pending = rooms.iter().filter_map(|room| match known.get(room)?.state {
+            State::Queued { ticket, .. } => Some(ticket),
+            State::Kept => Some(0),
+            State::Confirmed => None,
+        });
+        match pending.max() {
             None => Heard::Yes,
             Some(_) if !self.listening => Heard::No,
             Some(ticket) => self.wait(ticket),
@@ -390,6 +459,8 @@ mod tests {
         table: Table,
         now: Instant,
         members: BTreeSet<&'static str>,
+        /// What the subscriber keeps subscribed to, over all connections, and what is confirmed on the present one.
+        wanted: BTreeSet<String>,
         subscribed: BTreeSet<String>,
         in_flight: Option<Batch>,
         /// Whether waiting for a room was over while Redis did not have it.
@@ -406,6 +477,7 @@ mod tests {
                 table,
                 now: Instant::now(),
                 members: BTreeSet::new(),
+                wanted: BTreeSet::new(),
                 subscribed: BTreeSet::new(),
                 in_flight: None,
                 too_early: false,
@@ -434,26 +506,31 @@ mod tests {
                 Step::Take => {
                     if self.in_flight.is_none() && self.table.listening {
                         self.in_flight = self.table.batch(self.now);
+                        for topic in self.in_flight.iter().flat_map(|batch| &batch.unsubscribe) {
+                            assert!(self.wanted.remove(&*topic.room), "unsubscribed what was not subscribed");
+                        }
+                        for topic in self.in_flight.iter().flat_map(|batch| &batch.subscribe) {
+                            self.wanted.insert(topic.room.to_string());
+                        }
                     }
                 }
                 Step::Confirm => {
                     let Some(batch) = self.in_flight.take() else { return };
-                    for topic in &batch.unsubscribe {
-                        assert!(self.subscribed.remove(&*topic.room), "unsubscribed what was not subscribed");
+                    if self.table.listening {
+                        self.subscribed.clone_from(&self.wanted);
+                        self.table.confirmed(&batch);
+                    } else {
+                        self.table.failed(&batch);
                     }
-                    for topic in &batch.subscribe {
-                        assert!(self.subscribed.insert(topic.room.to_string()), "subscribed twice");
-                    }
-                    self.table.confirmed(&batch);
                 }
                 Step::Lose => {
                     self.subscribed.clear();
-                    self.in_flight = None;
                     self.table.lost();
                 }
                 Step::Connect => {
                     if !self.table.listening {
-                        self.table.connected();
+                        self.subscribed.clone_from(&self.wanted);
+                        self.table.restored();
                     }
                 }
                 Step::Wait(seconds) => self.now += Duration::from_secs(seconds),
@@ -507,13 +584,29 @@ mod tests {
     }
 
     #[test]
+    fn somebody_who_knows_of_nothing_subscribes_to_everything() {
+        let mut model = Model::new();
+        for step in [Step::Connect, Step::Open(0), Step::Open(1), Step::Take, Step::Confirm, Step::Empty(1)] {
+            model.apply(&step);
+        }
+        model.table.reset();
+        assert!(matches!(model.table.heard("/", &["a".into()]), Heard::No));
+        let through = model.table.restored();
+        let batch = model.table.batch(model.now).unwrap();
+        assert_eq!(batch.subscribe.iter().map(|topic| &*topic.room).collect::<Vec<_>>(), ["a"]);
+        assert!(model.table.confirmed < through);
+        model.table.confirmed(&batch);
+        assert!(model.table.confirmed >= through);
+    }
+
+    #[test]
     fn many_rooms_go_in_batches() {
         let mut table = Table::default();
         table.namespaces.insert("/".into(), AHashMap::new());
         for number in 0..2 * INTEREST_BATCH + 1 {
             table.opened("/", &number.to_string().into());
         }
-        let through = table.connected();
+        let through = table.restored();
         let mut sizes = Vec::new();
         while let Some(batch) = table.batch(Instant::now()) {
             sizes.push(batch.subscribe.len());
@@ -528,7 +621,7 @@ mod tests {
         let mut table = Table::default();
         table.namespaces.insert("/".into(), AHashMap::new());
         table.opened("/", &"gone".into());
-        table.connected();
+        table.restored();
         let now = Instant::now();
         let present = ["here".into()];
         assert_eq!(table.reconcile("/", &present, now), 2);

@@ -1,4 +1,4 @@
-//! Joins a [`Hub`] to a Socket.IO cluster over Redis, in the classic format of Node's `@socket.io/redis-adapter`:
+//! Joins a [`Hub`] to a Socket.IO cluster over Redis, in the formats of Node's `@socket.io/redis-adapter`:
 //! Node servers and emitters on the same Redis are members like any other.
 //!
 //! An emit goes to this node's sockets at once and into a bounded queue; a task publishes the queue in order. What
@@ -7,8 +7,8 @@
 //! - [`Cluster`]: what the rest of the program sees
 //! - [`Mode`]: which of Node's adapters a member is like
 //! - `interest`: which rooms this node listens for
-//! - `core`: what is done with a message of another member
-//! - `channels`, `broadcast`, `request`, `response`: names and messages
+//! - `core`: what is done with a message of another member; `serve`: requests of others; `ask`: requests of ours
+//! - `channels`, `broadcast`, `request`, `response`: names and messages; `sharded`: those of the sharded adapter
 //! - `transcode`: JSON with attachments to msgpack and back
 //! - [`Template`]: a broadcast that the message log completes and publishes
 //! - `link`: the connections, and what happens when they are lost
@@ -17,6 +17,7 @@
 //! The adapter knows nothing of chat, and trusts whoever can write to Redis only as far as never to panic, never to
 //! wait and never to grow without bound.
 
+mod ask;
 mod broadcast;
 mod channels;
 mod core;
@@ -31,33 +32,34 @@ pub mod metrics;
 mod mode;
 mod request;
 mod response;
+mod serve;
+mod sharded;
 mod template;
 #[cfg(test)]
 mod tests;
 mod transcode;
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use trunkline_hub::{Encoded, Hub, Packet, RoomName, Targets};
+use trunkline_hub::{Encoded, Hub, Packet, Targets};
+use trunkline_redis::{Commands, Topology};
 
+pub use ask::{Acks, Fetched, Rooms, ServerAnswers};
 pub use core::StoredMessages;
 pub use describe::RemoteSocket;
 pub use link::{LastProbe, LinkState, Trouble};
-pub use mode::{Listen, Mode};
-pub use template::{Fill, Part, Payload, TEMPLATE_UID, Template};
+pub use mode::{Listen, Mode, SubscriptionMode};
+pub use serve::ServerEvents;
+pub use template::{Fill, Filled, Part, Payload, Relay, TEMPLATE_UID, Template};
 pub use transcode::EncodeError;
 
 use crate::{
@@ -66,15 +68,15 @@ use crate::{
     limits::CLOSE_TIMEOUT,
     link::{Status, probe::Probe, publisher, queue::Queue, subscriber},
     metrics::Drop as Dropped,
-    request::Outgoing,
-    response::{Answer, Pending},
+    response::Pending,
+    serve::Listener,
 };
 
 /// How to join a cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
-    /// Any node of the Redis that all members share. `None`: embedded, this node is the whole cluster.
-    pub redis: Option<redis::Client>,
+    /// The Redis that all members share. `None`: embedded, this node is the whole cluster.
+    pub redis: Option<Topology>,
     /// Which of Node's adapters to be like.
     pub mode: Mode,
     /// What all channel names start with; Node calls it `key`.
@@ -109,7 +111,10 @@ pub enum ClusterError {
     Offline,
     /// Redis did not answer, or with an error.
     #[error("could not ask for the number of members")]
-    Redis(#[source] redis::RedisError),
+    Redis(#[source] trunkline_redis::Error),
+    /// The event can't be sent.
+    #[error("could not encode the event")]
+    Invalid(#[source] EncodeError),
 }
 
 impl ClusterError {
@@ -117,28 +122,10 @@ impl ClusterError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Offline => true,
-            Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
+            Self::Redis(error) => error.retryable(),
+            Self::Invalid(_) => false,
         }
     }
-}
-
-/// What [`Cluster::fetch`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// The sockets, of this node first.
-    pub sockets: Vec<RemoteSocket>,
-    /// Members that did not answer in time, so their sockets are missing. Without a connection, how many there were
-    /// when last counted, or 1.
-    pub missing: usize,
-}
-
-/// What [`Cluster::rooms`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rooms {
-    /// Each room once, in order of name; the rooms of single sockets, named by their ids, are among them.
-    pub rooms: Vec<String>,
-    /// As in [`Fetched`].
-    pub missing: usize,
 }
 
 /// This node as a member of a cluster. Cheap to clone; with the last clone its tasks end.
@@ -155,6 +142,8 @@ struct Member {
     abandon: CancellationToken,
     /// Members counted last, this one included: what to say is missing when nobody can be counted.
     counted: Mutex<usize>,
+    /// Members that did not answer the last request.
+    silent: Mutex<ask::Silent>,
     _on_drop: (DropGuard, DropGuard),
 }
 
@@ -183,15 +172,17 @@ impl Cluster {
             mode: options.mode,
             interests: Arc::default(),
             probe: Probe::default(),
-            commands: Mutex::new(None),
+            commands: options.redis.as_ref().map(Commands::new),
             tasks: tasks.clone(),
             leaving: leave.clone(),
+            listener: OnceLock::new(),
             stored: OnceLock::new(),
         });
         let cluster = Self(Arc::new(Member {
             _on_drop: (leave.clone().drop_guard(), abandon.clone().drop_guard()),
             tasks,
             counted: Mutex::new(1),
+            silent: Mutex::default(),
             core,
             leave,
             abandon,
@@ -203,35 +194,28 @@ impl Cluster {
         for namespace in core.hub.namespaces() {
             cluster.serve(namespace.name());
         }
-        if let Some(client) = options.redis {
-            cluster.spawn(client);
+        if let (Some(topology), Some(commands)) = (options.redis, core.commands.clone()) {
+            cluster.spawn(topology, commands);
         }
         cluster
     }
 
-    fn spawn(&self, client: redis::Client) {
+    fn spawn(&self, topology: Topology, commands: Commands) {
         let Member { core, tasks, leave, abandon, .. } = &*self.0;
-        let (incoming, consumer) = subscriber::incoming();
-        tasks.spawn(subscriber::run(Arc::clone(core), client.clone(), incoming, leave.clone()));
         tasks.spawn({
-            // What was heard before leaving is still answered: the queue closes after the last of it.
-            let core = Arc::clone(core);
-            let abandon = abandon.clone();
+            let (core, leave, abandon) = (Arc::clone(core), leave.clone(), abandon.clone());
             async move {
-                abandon.run_until_cancelled(consumer.run(Arc::clone(&core))).await;
+                abandon.run_until_cancelled(subscriber::run(Arc::clone(&core), topology, leave)).await;
+                // What was heard before leaving is answered: the queue closes after the last of it.
                 core.queue.close();
             }
         });
         tasks.spawn({
-            let core = Arc::clone(core);
-            let abandon = abandon.clone();
+            let (core, abandon) = (Arc::clone(core), abandon.clone());
             async move {
-                abandon.run_until_cancelled(publisher::run(Arc::clone(&core), client)).await;
+                abandon.run_until_cancelled(publisher::run(Arc::clone(&core), commands)).await;
                 core.queue.close();
-                let left = core.queue.clear();
-                if left > 0 {
-                    metrics::dropped(Dropped::Closed, left);
-                }
+                metrics::dropped(Dropped::Closed, core.queue.clear());
             }
         });
     }
@@ -265,14 +249,14 @@ impl Cluster {
     /// valid event. What is queued while Redis is away goes out when it is back.
     pub fn emit(&self, namespace: &str, event: Encoded, targets: &Targets, volatile: bool) {
         let core = &self.0.core;
-        let remote = (!core.embedded && !namespace.contains('#'))
-            .then(|| broadcast::encode(&core.uid, namespace, &event, targets, volatile));
+        let remote =
+            (!core.embedded && !namespace.contains('#')).then(|| core.encode(namespace, &event, targets, volatile));
         if let Some(namespace) = core.hub.namespace(namespace) {
             namespace.deliver(&Packet::new(event), targets, volatile);
         }
         match remote {
             Some(Ok(payload)) => {
-                let channel = core.channels.broadcast(namespace, &targets.rooms);
+                let channel = core.broadcast_channel(namespace, targets);
                 if volatile {
                     core.publish_volatile(channel, payload);
                 } else {
@@ -302,7 +286,19 @@ impl Cluster {
         targets: &Targets,
     ) -> Result<Template, EncodeError> {
         let channel = self.0.core.channels.broadcast(namespace, &targets.rooms);
-        template::encode(channel, namespace, event, payload, targets)
+        let mut template = template::encode(channel, namespace, event, payload, targets)?;
+        if self.0.core.mode.is_sharded() {
+            let channel = self.0.core.broadcast_channel(namespace, targets);
+            template.relay = Some(template::relay(channel, namespace, event, payload, targets)?);
+        }
+        Ok(template)
+    }
+
+    /// Publishes a stored message once more for those who don't hear what a message log publishes: Node servers with the
+    /// sharded adapter. Call it after the append, with what the log filled in. Never waits; without such servers' adapter it
+    /// does nothing.
+    pub fn relay(&self, relay: &Relay, filled: &Filled<'_>) {
+        self.0.core.publish(relay.channel.clone(), relay.fill(filled));
     }
 
     /// Names who delivers stored messages, see [`template`](Self::template), to this node's sockets. The first call counts.
@@ -310,119 +306,14 @@ impl Cluster {
         let _ = self.0.core.stored.set(Sink(sink));
     }
 
+    /// Names who hears the events that servers send each other. The first call counts.
+    pub fn listen(&self, listener: Arc<dyn ServerEvents>) {
+        let _ = self.0.core.listener.set(Listener(listener));
+    }
+
     /// Handles a message as if Redis had delivered it. Messages injected from several threads have no order.
     pub fn inject(&self, channel: &[u8], payload: &[u8]) {
         self.0.core.receive(channel, payload);
-    }
-
-    /// Puts the sockets of all nodes that `targets` names into `rooms`, and returns when they are in and hear what is
-    /// sent there; or after `requests_timeout`, should a node not answer.
-    pub async fn join(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
-        if rooms.is_empty() {
-            return;
-        }
-        let core = &self.0.core;
-        core.join(namespace, targets, rooms);
-        core.publish(core.channels.request(namespace), Outgoing::join(&core.uid, targets, rooms).encode());
-        core.interests.settled().await;
-        // A join is not answered; a later request is, after the join is done.
-        let nobody = Targets::room(NOBODY);
-        self.ask(namespace, |id| Outgoing::fetch(&core.uid, id, &nobody).encode()).await;
-    }
-
-    /// Takes the sockets of all nodes that `targets` names out of `rooms`, as [`join`](Self::join) puts them in.
-    pub async fn leave(&self, namespace: &str, targets: &Targets, rooms: &[RoomName]) {
-        if rooms.is_empty() {
-            return;
-        }
-        let core = &self.0.core;
-        // The others first: here `targets` may name one of the rooms that are left.
-        core.publish(core.channels.request(namespace), Outgoing::leave(&core.uid, targets, rooms).encode());
-        core.leave(namespace, targets, rooms);
-    }
-
-    /// Disconnects the sockets of all nodes that `targets` names from the namespace. With `close` their connections are
-    /// closed too, after which stock clients come back by themselves.
-    pub async fn disconnect(&self, namespace: &str, targets: &Targets, close: bool) {
-        let core = &self.0.core;
-        core.publish(core.channels.request(namespace), Outgoing::disconnect(&core.uid, targets, close).encode());
-        core.disconnect(namespace, targets, close);
-    }
-
-    /// Describes the sockets of all nodes that `targets` names. Waits for other members' answers no longer than
-    /// `requests_timeout`, and returns what came by then.
-    pub async fn fetch(&self, namespace: &str, targets: &Targets) -> Fetched {
-        let core = &self.0.core;
-        let (answers, missing) = self.ask(namespace, |id| Outgoing::fetch(&core.uid, id, targets).encode()).await;
-        let mut sockets = core.describe(namespace, targets);
-        sockets.extend(answers.into_iter().flat_map(|answer| answer.sockets));
-        Fetched { sockets, missing }
-    }
-
-    /// Names the rooms that have members on any node, as [`fetch`](Self::fetch) describes sockets.
-    pub async fn rooms(&self, namespace: &str) -> Rooms {
-        let core = &self.0.core;
-        let (answers, missing) = self.ask(namespace, |id| Outgoing::rooms(&core.uid, id).encode()).await;
-        let mut rooms: BTreeSet<String> = core.rooms(namespace).iter().map(ToString::to_string).collect();
-        rooms.extend(answers.into_iter().flat_map(|answer| answer.rooms));
-        Rooms { rooms: rooms.into_iter().collect(), missing }
-    }
-
-    /// How many members serve a namespace, this one included while it is connected. Embedded: 1.
-    ///
-    /// # Errors
-    /// Redis can't be asked now. A member that crashed counts until Redis notices.
-    pub async fn server_count(&self, namespace: &str) -> Result<usize, ClusterError> {
-        let core = &self.0.core;
-        if core.embedded {
-            return Ok(1);
-        }
-        let commands = core.commands.lock().as_ref().map(|commands| commands.0.clone());
-        let mut commands = commands.ok_or(ClusterError::Offline)?;
-        let channel = core.channels.request(namespace);
-        let counted: (String, usize) = redis::cmd("PUBSUB")
-            .arg("NUMSUB")
-            .arg(channel)
-            .query_async(&mut commands)
-            .await
-            .map_err(ClusterError::Redis)?;
-        *self.0.counted.lock() = counted.1;
-        Ok(counted.1)
-    }
-
-    /// Asks all other members, and returns their answers and how many did not answer.
-    async fn ask(&self, namespace: &str, request: impl FnOnce(&str) -> bytes::Bytes) -> (Vec<Answer>, usize) {
-        let core = &self.0.core;
-        if core.embedded {
-            return (Vec::new(), 0);
-        }
-        let Ok(members) = self.server_count(namespace).await else {
-            return (Vec::new(), (*self.0.counted.lock()).saturating_sub(1).max(1));
-        };
-        if !core.status.hears(namespace) {
-            // Not counted itself, and deaf to answers.
-            return (Vec::new(), members);
-        }
-        let others = members.saturating_sub(1);
-        if others == 0 {
-            return (Vec::new(), 0);
-        }
-        let deadline = Instant::now() + core.requests_timeout;
-        let mut waiting = core.pending.register();
-        core.publish(core.channels.request(namespace), request(&waiting.id));
-        let mut answers = Vec::with_capacity(others.min(limits::ANSWERS));
-        while answers.len() < others {
-            match timeout_at(deadline, waiting.next()).await {
-                Ok(Some(answer)) => answers.push(answer),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        let missing = others - answers.len();
-        if missing > 0 {
-            metrics::unanswered();
-            tracing::warn!(namespace, missing, "some nodes did not answer in time");
-        }
-        (answers, missing)
     }
 
     /// How this node is joined to the others, now and from now on.
@@ -456,9 +347,6 @@ fn usable_uid(uid: String) -> String {
     let usable = !uid.is_empty() && !uid.contains('#') && uid != TEMPLATE_UID && uid != EMITTER_UID;
     if usable { uid } else { random_uid() }
 }
-
-/// A room without members: the shortest request that every member answers is about it. Clients' rooms have names.
-const NOBODY: &str = "";
 
 /// The name that `@socket.io/redis-emitter` gives all its messages.
 const EMITTER_UID: &str = "emitter";

@@ -24,21 +24,17 @@ pub(crate) const INCOMING_BYTES: usize = 128 << 20;
 /// How long acks of clients are collected for another member that names no time, or a longer one.
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Answers to one request that may wait to be read. Members answer once each, so this is a size of cluster.
-pub(crate) const ANSWERS: usize = 1_024;
+/// Answers to one request that may wait to be read: of members, and of clients where acks are wanted.
+pub(crate) const ANSWERS: usize = 65_536;
 
-/// How long connecting, subscribing, or one round trip may take.
-pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may be idle before it is asked whether it still lives, and how often we publish to ourselves.
+/// How often we publish to ourselves, and ask an idle connection whether it still lives.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long what we published to ourselves may take to come back.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The pause before the first attempt to reconnect; doubled by each failure.
-pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// The longest pause between two attempts.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(3);
-/// A connection that lived this long starts with a short pause again.
-pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// The pause before what could not be published is offered again.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// The pause after a subscription that was refused or failed.
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// How long `close` waits for what is queued, and for Redis to confirm that it unsubscribed.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,8 +1,9 @@
 //! The adapter's metrics: their names, and one function for each thing that is counted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use parking_lot::Mutex;
 
 const PUBLISHED: &str = "trunkline_adapter_published_total";
 const DROPPED: &str = "trunkline_adapter_dropped_total";
@@ -26,7 +27,7 @@ pub fn describe() {
     describe_counter!(DROPPED, "Messages that the other nodes will not get, by reason");
     describe_gauge!(QUEUED_BYTES, "Bytes waiting to be published");
     describe_counter!(RECEIVED, "Messages received from other nodes, by kind");
-    describe_counter!(MALFORMED, "Messages of other nodes that could not be used, by kind");
+    describe_counter!(MALFORMED, "Messages of other nodes that could not be used, by kind and reason");
     describe_counter!(PANICS, "Panics while a message of another node was handled; each cost that message");
     describe_gauge!(LINK_UP, "1 while a connection to Redis works, by connection");
     describe_counter!(LINK_LOST, "Connections to Redis that were lost or could not be made, by connection and cause");
@@ -99,6 +100,9 @@ pub(crate) fn published(count: usize) {
 }
 
 pub(crate) fn dropped(reason: Drop, count: usize) {
+    if count == 0 {
+        return;
+    }
     counter!(DROPPED, "reason" => reason.label()).increment(count as u64);
 }
 
@@ -110,8 +114,26 @@ pub(crate) fn received(kind: Kind) {
     counter!(RECEIVED, "kind" => kind.label()).increment(1);
 }
 
-pub(crate) fn malformed(kind: Kind) {
-    counter!(MALFORMED, "kind" => kind.label()).increment(1);
+pub(crate) fn malformed(kind: Kind, reason: &'static str) {
+    counter!(MALFORMED, "kind" => kind.label(), "reason" => reason).increment(1);
+}
+
+/// What may go into the log about messages that could not be used.
+pub(crate) static OFTEN: Often = Often(Mutex::new(None));
+
+/// Lets one through a second.
+#[derive(Debug)]
+pub(crate) struct Often(Mutex<Option<Instant>>);
+
+impl Often {
+    pub(crate) fn passes(&self) -> bool {
+        let mut last = self.0.lock();
+        let passes = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
+        if passes {
+            *last = Some(Instant::now());
+        }
+        passes
+    }
 }
 
 pub(crate) fn panicked() {

@@ -49,8 +49,8 @@ pub(crate) enum What {
     ToSocket(String, ToSocket),
     /// Describe these sockets.
     Fetch(Targets),
-    /// An event between servers. There is nobody to hand it to, but it may want an answer.
-    ServerSideEmit,
+    /// An event between servers; `None` when it is none, which wants an answer all the same.
+    ServerSideEmit(Option<Encoded>),
     /// Send an event to sockets and collect their acks.
     Broadcast(Box<Broadcast>),
 }
@@ -68,6 +68,10 @@ pub(crate) enum ToSocket {
 pub(crate) struct RequestId(Value);
 
 impl RequestId {
+    pub(crate) fn value(&self) -> &Value {
+        &self.0
+    }
+
     /// As it came, as JSON text.
     pub(crate) fn json(&self) -> String {
         self.0.to_string()
@@ -76,7 +80,7 @@ impl RequestId {
 
 pub(crate) fn decode(payload: &[u8]) -> Result<Request, DecodeError> {
     if payload.first() == Some(&b'{') {
-        return decode_json(std::str::from_utf8(payload).map_err(|_| DecodeError::Json)?);
+        return decode_json(std::str::from_utf8(payload).map_err(|_| DecodeError::Json)?, Vec::new());
     }
     let mut reader = Reader::new(payload);
     reader.value()?;
@@ -96,7 +100,8 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Request, DecodeError> {
     if fields.kind()? == Some(Token::Unsigned(BROADCAST)) {
         return fields.broadcast();
     }
-    decode_json(&to_json(payload)?.text)
+    let Encoded { text, attachments } = to_json(payload)?;
+    decode_json(&text, attachments)
 }
 
 /// The fields of a request in msgpack, each still encoded.
@@ -138,7 +143,7 @@ struct Head {
     legacy: Value,
 }
 
-fn decode_json(text: &str) -> Result<Request, DecodeError> {
+fn decode_json(text: &str, attachments: Vec<Bytes>) -> Result<Request, DecodeError> {
     let head: Head = serde_json::from_str(text).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => DecodeError::Field("type"),
         _ => DecodeError::Json,
@@ -146,7 +151,13 @@ fn decode_json(text: &str) -> Result<Request, DecodeError> {
     if !head.legacy.is_null() {
         return Err(DecodeError::Legacy);
     }
-    let what = match head.kind {
+    let what = what_is_asked(head.kind, text, attachments)?;
+    Ok(Request { uid: head.uid.as_str().map(str::to_owned), id: request_id(head.id), what })
+}
+
+/// Reads the body of a request of this type, whose attachments are those of its event.
+pub(crate) fn what_is_asked(kind: u64, text: &str, attachments: Vec<Bytes>) -> Result<What, DecodeError> {
+    Ok(match kind {
         SOCKETS => {
             let Rooms { rooms } = body(text, "rooms")?;
             What::Sockets(Targets { rooms: rooms.unwrap_or_default().0, except: Vec::new() })
@@ -159,11 +170,24 @@ fn decode_json(text: &str) -> Result<Request, DecodeError> {
             let With { options } = body(text, "opts")?;
             What::Fetch(options.into())
         }
-        SERVER_SIDE_EMIT => What::ServerSideEmit,
-        BROADCAST => broadcast(text)?,
+        SERVER_SIDE_EMIT => server_side_emit(text, attachments)?,
+        BROADCAST => What::Broadcast(Box::new(json_broadcast(text)?)),
         other => return Err(DecodeError::RequestType(other)),
-    };
-    Ok(Request { uid: head.uid.as_str().map(str::to_owned), id: request_id(head.id), what })
+    })
+}
+
+/// The sharded adapter calls the event a packet.
+fn server_side_emit(text: &str, attachments: Vec<Bytes>) -> Result<What, DecodeError> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow)]
+        packet: Option<&'a RawValue>,
+    }
+    let Body { data, packet } = body(text, "data")?;
+    let event = data.or(packet).map(|event| Encoded::new(event.get().to_owned(), attachments));
+    Ok(What::ServerSideEmit(event.filter(|event| event.event_name().is_some())))
 }
 
 fn body<'a, T: Deserialize<'a>>(text: &'a str, field: &'static str) -> Result<T, DecodeError> {
@@ -207,10 +231,11 @@ fn disconnect(text: &str) -> Result<What, DecodeError> {
     }
 }
 
-/// Servers with a JSON parser of their own write even this one as text.
+/// Reads `packet` and `opts` of a JSON text: servers with a JSON parser of their own write even this one as text, and
+/// sharded ones all that is not binary.
 ///
 /// The packet goes through msgpack and back, so that there is one place which says what a good packet is.
-fn broadcast(text: &str) -> Result<What, DecodeError> {
+pub(crate) fn json_broadcast(text: &str) -> Result<Broadcast, DecodeError> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -225,21 +250,26 @@ fn broadcast(text: &str) -> Result<What, DecodeError> {
         #[serde(borrow)]
         data: &'a RawValue,
         nsp: Option<String>,
+        id: Option<u64>,
     }
     let Body { packet, opts } = body(text, "packet and opts")?;
-    let mut encoded = Vec::new();
-    write::map(&mut encoded, if packet.nsp.is_some() { 3 } else { 2 });
+    let mut encoded = Vec::with_capacity(text.len());
+    write::map(&mut encoded, 2 + usize::from(packet.nsp.is_some()) + usize::from(packet.id.is_some()));
     write::text(&mut encoded, "type");
     write::unsigned(&mut encoded, packet.kind);
     if let Some(namespace) = &packet.nsp {
         write::text(&mut encoded, "nsp");
         write::text(&mut encoded, namespace);
     }
+    if let Some(id) = packet.id {
+        write::text(&mut encoded, "id");
+        write::unsigned(&mut encoded, id);
+    }
     write::text(&mut encoded, "data");
     let event = Encoded::new(packet.data.get().to_owned(), Vec::new());
     event_to_msgpack(&event, &mut encoded).map_err(|_| DecodeError::NotAnEvent)?;
     let options = crate::transcode::json_to_msgpack(opts.get()).map_err(|_| DecodeError::Field("opts"))?;
-    Ok(What::Broadcast(Box::new(read_broadcast(&encoded, &options)?)))
+    read_broadcast(&encoded, &options)
 }
 
 /// `null` is no id, and neither is anything that JavaScript would not have chosen.
@@ -297,27 +327,29 @@ impl<'de> Deserialize<'de> for Name {
 pub(crate) struct Outgoing<'a> {
     uid: &'a str,
     #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    pub id: Option<&'a str>,
     #[serde(rename = "type")]
-    kind: u64,
+    pub kind: u64,
     #[serde(rename = "opts", skip_serializing_if = "Option::is_none")]
-    targets: Option<Selection<'a>>,
+    pub targets: Option<Selection<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rooms: Option<Vec<&'a str>>,
+    pub rooms: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    close: Option<bool>,
+    pub close: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
 }
 
 /// Whom a request is about: what broadcasts call options, without flags.
 #[derive(Debug, Serialize)]
-struct Selection<'a> {
-    rooms: Vec<&'a str>,
-    except: Vec<&'a str>,
+pub(crate) struct Selection<'a> {
+    pub rooms: Vec<&'a str>,
+    pub except: Vec<&'a str>,
 }
 
 impl<'a> Outgoing<'a> {
     fn new(uid: &'a str, kind: u64) -> Self {
-        Self { uid, id: None, kind, targets: None, rooms: None, close: None }
+        Self { uid, id: None, kind, targets: None, rooms: None, close: None, data: None }
     }
 
     fn about(self, targets: &'a Targets) -> Self {
@@ -342,6 +374,11 @@ impl<'a> Outgoing<'a> {
 
     pub(crate) fn rooms(uid: &'a str, id: &'a str) -> Self {
         Self { id: Some(id), ..Self::new(uid, ALL_ROOMS) }
+    }
+
+    /// An event between servers; with an id, one that wants answers.
+    pub(crate) fn server_side_emit(uid: &'a str, id: Option<&'a str>, event: &'a RawValue) -> Self {
+        Self { id, data: Some(event), ..Self::new(uid, SERVER_SIDE_EMIT) }
     }
 
     pub(crate) fn encode(&self) -> Bytes {

@@ -6,13 +6,14 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::sync::mpsc;
 use trunkline_hub::Encoded;
 
 use crate::{
     describe::RemoteSocket,
     limits::ANSWERS,
+    metrics,
     request::{BROADCAST_ACK, BROADCAST_CLIENT_COUNT, RequestId, SERVER_SIDE_EMIT},
     transcode::{DecodeError, EncodeError, first_to_msgpack, json_to_msgpack, to_json, write},
 };
@@ -21,18 +22,20 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub(crate) struct Response<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<u64>,
+    pub kind: Option<u64>,
     #[serde(rename = "requestId")]
-    id: &'a RequestId,
+    pub id: &'a RequestId,
     #[serde(flatten)]
-    body: Body,
+    pub body: Body,
 }
 
+/// What is answered.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Body {
+pub(crate) enum Body {
     Rooms(Vec<Arc<str>>),
     ClientCount(usize),
+    Data(Box<RawValue>),
     #[serde(untagged)]
     SocketIds {
         sockets: Vec<String>,
@@ -66,9 +69,9 @@ impl<'a> Response<'a> {
         Self { kind: None, id, body: Body::Nothing {} }
     }
 
-    /// To an event between servers: the same as a listener that answers nothing.
-    pub(crate) fn server_side_emit(id: &'a RequestId) -> Self {
-        Self { kind: Some(SERVER_SIDE_EMIT), id, body: Body::Nothing {} }
+    /// To an event between servers: JSON of what the listener answers, if anything.
+    pub(crate) fn server_side_emit(id: &'a RequestId, data: Option<Box<RawValue>>) -> Self {
+        Self { kind: Some(SERVER_SIDE_EMIT), id, body: data.map_or(Body::Nothing {}, Body::Data) }
     }
 
     /// To a broadcast that wants acks: from how many clients they will come.
@@ -105,10 +108,14 @@ pub(crate) fn to_bytes(message: &impl Serialize) -> Bytes {
 }
 
 /// What another member answered to a request of ours.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Answer {
     pub sockets: Vec<RemoteSocket>,
     pub rooms: Vec<String>,
+    /// How many clients got an event that wants acks. Their acks come later, in answers of their own.
+    pub clients: Option<usize>,
+    /// JSON of what a client or a listener answered.
+    pub value: Option<Encoded>,
 }
 
 /// Requests that this node sent and still awaits. An entry lives as long as its [`Waiting`], so a caller that
@@ -140,12 +147,24 @@ impl Pending {
             #[serde(default, rename = "requestId")]
             id: Value,
         }
-        let text = text(payload)?;
+        let (text, attachments) = text(payload)?;
         let Head { id } = serde_json::from_str(&text).map_err(|_| DecodeError::Json)?;
-        let Some(waiting) = id.as_str().and_then(|id| self.0.lock().get(id).cloned()) else { return Ok(false) };
-        // Full means more answers than any cluster has members.
-        let _ = waiting.try_send(answer(&text)?);
+        // Most answers that come in are to others.
+        match self.waiting(&id) {
+            Some(waiting) => hand_over(&waiting, answer(&text, attachments)?),
+            None => return Ok(false),
+        }
         Ok(true)
+    }
+
+    /// The same for an answer that is read already.
+    pub(crate) fn receive_answer(&self, id: Option<&RequestId>, answer: Answer) -> bool {
+        let waiting = id.and_then(|id| self.waiting(id.value()));
+        waiting.inspect(|waiting| hand_over(waiting, answer)).is_some()
+    }
+
+    fn waiting(&self, id: &Value) -> Option<mpsc::Sender<Answer>> {
+        self.0.lock().get(id.as_str()?).cloned()
     }
 }
 
@@ -162,28 +181,44 @@ impl Drop for Waiting {
     }
 }
 
-/// JSON and msgpack are both allowed for every answer.
-fn text(payload: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
-    if payload.first() == Some(&b'{') {
-        return std::str::from_utf8(payload).map(Cow::Borrowed).map_err(|_| DecodeError::Json);
+fn hand_over(waiting: &mpsc::Sender<Answer>, answer: Answer) {
+    // More answers than fit are more than any cluster has members.
+    if waiting.try_send(answer).is_err() {
+        metrics::malformed(metrics::Kind::Response, "too_many");
     }
-    Ok(to_json(payload)?.text.to_string().into())
+}
+
+/// JSON and msgpack are both allowed for every answer.
+fn text(payload: &[u8]) -> Result<(Cow<'_, str>, Vec<Bytes>), DecodeError> {
+    if payload.first() == Some(&b'{') {
+        return std::str::from_utf8(payload).map(|text| (text.into(), Vec::new())).map_err(|_| DecodeError::Json);
+    }
+    let Encoded { text, attachments } = to_json(payload)?;
+    Ok((text.to_string().into(), attachments))
 }
 
 /// An answer without a list counts as an answer all the same, since its sender will not send another.
 /// An element that is no socket is left out.
-fn answer(text: &str) -> Result<Answer, DecodeError> {
+pub(crate) fn answer(text: &str, attachments: Vec<Bytes>) -> Result<Answer, DecodeError> {
     #[derive(Deserialize)]
-    struct Body {
+    struct Body<'a> {
         #[serde(default)]
         sockets: Value,
         #[serde(default)]
         rooms: Value,
+        #[serde(default, rename = "clientCount")]
+        clients: Value,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow)]
+        packet: Option<&'a RawValue>,
     }
-    let Body { sockets, rooms } = serde_json::from_str(text).map_err(|_| DecodeError::Json)?;
+    let Body { sockets, rooms, clients, data, packet } = serde_json::from_str(text).map_err(|_| DecodeError::Json)?;
     Ok(Answer {
         sockets: elements(sockets).filter_map(|socket| serde_json::from_value(socket).ok()).collect(),
         rooms: elements(rooms).filter_map(|room| serde_json::from_value(room).ok()).collect(),
+        clients: clients.as_u64().and_then(|count| usize::try_from(count).ok()),
+        value: data.or(packet).map(|data| Encoded::new(data.get().to_owned(), attachments)),
     })
 }
 

@@ -6,6 +6,7 @@ use trunkline_hub::Targets;
 use crate::{
     broadcast,
     limits::MESSAGE_BYTES,
+    sharded,
     transcode::{EncodeError, fields_to_msgpack, json_to_msgpack, write},
 };
 
@@ -21,6 +22,41 @@ pub struct Template {
     pub channel: Vec<u8>,
     /// The message, in order.
     pub parts: Vec<Part>,
+    /// The same for members that hear nothing of what is published there, see [`Cluster::relay`](crate::Cluster::relay).
+    pub relay: Option<Relay>,
+}
+
+/// A stored message for Node servers with the sharded adapter, whose channels a script of the log can't reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    pub(crate) channel: String,
+    parts: Vec<Part>,
+}
+
+/// What a message log knows once it has appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled<'a> {
+    /// The entry's number.
+    pub seq: u64,
+    /// The log's epoch.
+    pub epoch: &'a str,
+    /// The message's id.
+    pub message_id: &'a str,
+}
+
+impl Relay {
+    pub(crate) fn fill(&self, filled: &Filled<'_>) -> Bytes {
+        let mut out = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(bytes) => out.extend_from_slice(bytes),
+                Part::Fill(Fill::Seq) => write::unsigned(&mut out, filled.seq),
+                Part::Fill(Fill::Epoch) => write::text(&mut out, filled.epoch),
+                Part::Fill(Fill::MessageId) => write::text(&mut out, filled.message_id),
+            }
+        }
+        out.into()
+    }
 }
 
 /// A piece of a [`Template`].
@@ -96,27 +132,66 @@ pub(crate) fn encode(
     payload: &Payload<'_>,
     targets: &Targets,
 ) -> Result<Template, EncodeError> {
-    let mut literal = Vec::with_capacity(payload.json.len() + 128);
-    broadcast::open(TEMPLATE_UID, &mut literal);
-    write::array(&mut literal, 2);
-    write::text(&mut literal, checked_name(event)?);
-    payload.open(&mut literal)?;
-    let mut parts = Vec::with_capacity(2 * payload.filled.len() + 2);
-    let mut size = 0;
-    for (name, fill) in payload.filled {
-        write::text(&mut literal, name);
-        size += literal.len();
-        parts.push(Part::Literal(std::mem::take(&mut literal).into()));
-        parts.push(Part::Fill(*fill));
+    let mut parts = Parts::default();
+    broadcast::open(TEMPLATE_UID, &mut parts.literal);
+    parts.event(event, payload)?;
+    broadcast::close_stored(namespace, targets, &mut parts.literal);
+    parts.fill(Fill::MessageId);
+    Ok(Template { channel: channel.into_bytes(), parts: parts.finish()?, relay: None })
+}
+
+/// Encodes the same in the words of the sharded adapter.
+pub(crate) fn relay(
+    channel: String,
+    namespace: &str,
+    event: &str,
+    payload: &Payload<'_>,
+    targets: &Targets,
+) -> Result<Relay, EncodeError> {
+    let mut parts = Parts::default();
+    sharded::open_broadcast(2, &mut parts.literal);
+    parts.event(event, payload)?;
+    sharded::close_broadcast(TEMPLATE_UID, namespace, targets, false, None, &mut parts.literal);
+    Ok(Relay { channel, parts: parts.finish()? })
+}
+
+/// What is written so far.
+#[derive(Default)]
+struct Parts {
+    done: Vec<Part>,
+    size: usize,
+    /// What comes after the last hole.
+    literal: Vec<u8>,
+}
+
+impl Parts {
+    fn event(&mut self, event: &str, payload: &Payload<'_>) -> Result<(), EncodeError> {
+        write::array(&mut self.literal, 2);
+        write::text(&mut self.literal, checked_name(event)?);
+        payload.open(&mut self.literal)?;
+        for (name, fill) in payload.filled {
+            write::text(&mut self.literal, name);
+            self.fill(*fill);
+        }
+        Ok(())
     }
-    broadcast::close_stored(namespace, targets, &mut literal);
-    size += literal.len();
-    if size > MESSAGE_BYTES {
-        return Err(EncodeError::TooLarge(size));
+
+    fn fill(&mut self, fill: Fill) {
+        self.end_literal();
+        self.done.push(Part::Fill(fill));
     }
-    parts.push(Part::Literal(literal.into()));
-    parts.push(Part::Fill(Fill::MessageId));
-    Ok(Template { channel: channel.into_bytes(), parts })
+
+    fn end_literal(&mut self) {
+        self.size += self.literal.len();
+        self.done.push(Part::Literal(std::mem::take(&mut self.literal).into()));
+    }
+
+    fn finish(mut self) -> Result<Vec<Part>, EncodeError> {
+        if !self.literal.is_empty() {
+            self.end_literal();
+        }
+        if self.size > MESSAGE_BYTES { Err(EncodeError::TooLarge(self.size)) } else { Ok(self.done) }
+    }
 }
 
 fn checked_name(event: &str) -> Result<&str, EncodeError> {

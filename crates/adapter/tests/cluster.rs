@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::json;
-use support::{Peer, ROOT, SOON, expect};
+use support::{Peer, ROOT, SOON, expect, topology};
 use trunkline_adapter::{Cluster, ClusterOptions, Fill, LinkState, Part, Payload, Template, Trouble};
 use trunkline_hub::{Encoded, Hub, Targets};
 use trunkline_testkit::{RedisServer, eventually};
@@ -15,7 +15,7 @@ use trunkline_testkit::{RedisServer, eventually};
 #[tokio::test]
 async fn an_emit_reaches_the_clients_of_all_members_once() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let (mut of_a, mut of_b) = (a.client(&[]).await, b.client(&[]).await);
     for number in 0..3 {
         a.emit("hello", number, &Targets::everyone());
@@ -34,7 +34,7 @@ async fn an_emit_reaches_the_clients_of_all_members_once() {
 #[tokio::test]
 async fn rooms_and_exceptions_hold_on_all_members() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let (mut one, mut two, mut three) =
         (b.client(&["r1"]).await, b.client(&["r2"]).await, b.client(&["r1", "r#3"]).await);
     a.emit("one-room", 1, &Targets::room("r1"));
@@ -59,7 +59,7 @@ async fn rooms_and_exceptions_hold_on_all_members() {
 async fn many_emits_arrive_complete_and_in_order() {
     const COUNT: u64 = 3_000;
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let mut client = b.client(&["r"]).await;
     for number in 0..COUNT {
         let targets = if number % 2 == 0 { Targets::room("r") } else { Targets::everyone() };
@@ -73,7 +73,7 @@ async fn many_emits_arrive_complete_and_in_order() {
 #[tokio::test]
 async fn a_join_is_done_before_the_emit_that_follows_it() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let (mut of_a, mut of_b) = (a.client(&[]).await, b.client(&[]).await);
     a.cluster.join(ROOT, &Targets::everyone(), &["new".into()]).await;
     a.emit("in", 1, &Targets::room("new"));
@@ -89,7 +89,7 @@ async fn a_join_is_done_before_the_emit_that_follows_it() {
 #[tokio::test]
 async fn a_disconnect_reaches_the_sockets_of_all_members() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let (_of_a, _of_b, mut other) = (a.client(&["out"]).await, b.client(&["out"]).await, b.client(&[]).await);
     a.cluster.disconnect(ROOT, &Targets::room("out"), false).await;
     eventually(SOON, "both sockets gone", || async { a.hub.socket_count() == 0 && b.hub.socket_count() == 1 }).await;
@@ -100,7 +100,7 @@ async fn a_disconnect_reaches_the_sockets_of_all_members() {
 #[tokio::test]
 async fn sockets_and_rooms_of_all_members_are_found() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let (of_a, of_b) = (a.client(&["r1"]).await, b.client(&["r1", "r2"]).await);
     let fetched = a.cluster.fetch(ROOT, &Targets::room("r1")).await;
     assert_eq!(fetched.missing, 0);
@@ -124,7 +124,7 @@ async fn sockets_and_rooms_of_all_members_are_found() {
 #[tokio::test]
 async fn credentials_stay_on_their_node() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let url = format!("{}?token=s3cret&room=a%20b", b.url);
     let _client = trunkline_testkit::connect(&url, ROOT, json!({ "token": "s3cret", "color": "red" })).await.unwrap();
     let socket = a.cluster.fetch(ROOT, &Targets::everyone()).await.sockets.pop().unwrap();
@@ -137,13 +137,13 @@ async fn credentials_stay_on_their_node() {
 async fn a_member_that_does_not_answer_is_reported_missing() {
     let redis = RedisServer::start().await;
     let options = ClusterOptions {
-        redis: Some(redis.client()),
+        redis: Some(topology(&redis)),
         requests_timeout: Duration::from_millis(200),
         ..ClusterOptions::default()
     };
     let a = Peer::start_with(options).await;
     assert!(a.cluster.ready(SOON).await);
-    let b = Peer::start(redis.client()).await;
+    let b = Peer::start(&redis).await;
     let client = b.client(&["r"]).await;
     // A subscriber that is counted and stays silent.
     let mut silent = redis.client().get_async_pubsub().await.unwrap();
@@ -158,7 +158,7 @@ async fn a_member_that_does_not_answer_is_reported_missing() {
 #[tokio::test]
 async fn requests_of_older_servers_about_one_socket_are_done_and_answered() {
     let redis = RedisServer::start().await;
-    let a = Peer::start(redis.client()).await;
+    let a = Peer::start(&redis).await;
     let client = a.client(&[]).await;
     let socket = a.socket(client.sid());
     let mut listener = redis.client().get_async_pubsub().await.unwrap();
@@ -218,7 +218,7 @@ async fn a_room_s_channel_is_a_filter_and_not_an_address() {
 #[tokio::test]
 async fn binary_data_is_published_as_binary() {
     let redis = RedisServer::start().await;
-    let a = Peer::start(redis.client()).await;
+    let a = Peer::start(&redis).await;
     let mut listener = redis.client().get_async_pubsub().await.unwrap();
     listener.psubscribe("socket.io#*").await.unwrap();
     let event = Encoded::new(r#"["bin",{"_placeholder":true,"num":0}]"#, vec![Bytes::from_static(&[1, 2, 3, 4])]);
@@ -233,7 +233,7 @@ async fn binary_data_is_published_as_binary() {
 #[tokio::test]
 async fn a_stored_message_is_delivered_to_the_sender_s_node_too() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let (mut of_a, mut of_b) = (a.client(&["room"]).await, b.client(&["room"]).await);
     let template = template(&a.cluster);
     let mut connection = redis.connection().await;
@@ -286,7 +286,7 @@ async fn a_stored_message_may_be_a_part_of_its_payload_or_no_object_at_all() {
 #[tokio::test]
 async fn a_namespace_added_later_is_served() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     for peer in [&a, &b] {
         peer.cluster.serve("/late[1]*");
         assert!(peer.cluster.ready(SOON).await);
@@ -298,7 +298,7 @@ async fn a_namespace_added_later_is_served() {
 #[tokio::test]
 async fn closing_leaves_the_count_and_publishes_what_was_queued() {
     let redis = RedisServer::start().await;
-    let (a, b) = (Peer::start(redis.client()).await, Peer::start(redis.client()).await);
+    let (a, b) = (Peer::start(&redis).await, Peer::start(&redis).await);
     let mut client = b.client(&[]).await;
     for number in 0..1_000 {
         a.emit("n", number, &Targets::everyone());
@@ -319,7 +319,7 @@ async fn closing_leaves_the_count_and_publishes_what_was_queued() {
 async fn with_the_last_clone_the_connections_end() {
     let redis = RedisServer::start().await;
     let mut watch = redis.connection().await;
-    let a = Cluster::start(Hub::new(), ClusterOptions { redis: Some(redis.client()), ..ClusterOptions::default() });
+    let a = Cluster::start(Hub::new(), ClusterOptions { redis: Some(topology(&redis)), ..ClusterOptions::default() });
     let clone = a.clone();
     assert!(a.ready(SOON).await);
     assert_eq!(connections(&mut watch).await, 3);

@@ -7,7 +7,7 @@ mod support;
 use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use support::{Peer, ROOT, SOON, expect};
+use support::{Peer, ROOT, SOON, expect, topology};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -77,7 +77,7 @@ impl Node {
 /// A Node server and a member of ours that both see two members.
 async fn pair(redis: &RedisServer) -> (Node, Peer) {
     let node = Node::start(redis).await;
-    let peer = Peer::start(redis.client()).await;
+    let peer = Peer::start(redis).await;
     let cluster = &peer.cluster;
     eventually(SOON, "both members counted", || async { cluster.server_count(ROOT).await.ok() == Some(2) }).await;
     (node, peer)
@@ -198,7 +198,7 @@ async fn listening_by_pattern_a_join_needs_no_answer() {
     let redis = RedisServer::start().await;
     let mut node = Node::start(&redis).await;
     let mode = Mode::Classic(Listen::Pattern);
-    let options = ClusterOptions { redis: Some(redis.client()), mode, ..ClusterOptions::default() };
+    let options = ClusterOptions { redis: Some(topology(&redis)), mode, ..ClusterOptions::default() };
     let peer = Peer::start_with(options).await;
     assert!(peer.cluster.ready(SOON).await);
     let mut ours = peer.client(&["r1"]).await;

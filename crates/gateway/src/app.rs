@@ -82,7 +82,7 @@ impl Node {
             hub.clone(),
             ClusterOptions {
                 mode: config.adapter,
-                redis: config.redis.as_ref().and_then(trunkline_redis::Topology::single_client),
+                redis: config.redis.clone(),
                 prefix: config.channel_prefix.clone(),
                 uid: uid(),
                 requests_timeout: REQUESTS_TIMEOUT,

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use redis::{IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
+use redis::{ProtocolVersion, RedisConnectionInfo};
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::{
@@ -95,20 +95,6 @@ impl Topology {
     /// Whether it is a Redis Cluster.
     pub fn is_cluster(&self) -> bool {
         matches!(self.0.kind, Kind::Cluster { .. })
-    }
-
-    /// The client library's own client of a single server without TLS.
-    pub fn single_client(&self) -> Option<redis::Client> {
-        let Kind::Single(address) = self.kind() else { return None };
-        let addr = match address {
-            Address::Tcp { host, port } if self.0.access.tls.is_none() => {
-                redis::ConnectionAddr::Tcp(host.to_string(), *port)
-            }
-            Address::Tcp { .. } => return None,
-            Address::Unix(path) => redis::ConnectionAddr::Unix(path.clone()),
-        };
-        let info = addr.into_connection_info().ok()?.set_redis_settings(self.0.access.settings(self.0.db));
-        redis::Client::open(info).ok()
     }
 
     /// The addresses of the URL.

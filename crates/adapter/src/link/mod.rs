@@ -1,33 +1,24 @@
-//! The way to Redis and back: one connection that listens, one that publishes, each replaced when it is lost.
+//! The way to Redis and back: one subscription that listens, one connection that publishes. Both heal by themselves
+//! (`trunkline_redis`); here is what they are for.
 //!
-//! - [`subscriber`]: listens to the channels of every served namespace and passes messages on in order
+//! - [`subscriber`]: listens to the channels of every served namespace and handles what comes, in order
 //! - [`publisher`]: publishes what is queued, in order and in batches
 //! - [`queue`]: what waits to be published
 //! - [`probe`]: messages to ourselves, so that a connection which hears nothing is noticed
-//!
-//! RESP2 on the listening connection: there the end of the connection is the end of its stream. The publishing
-//! connection speaks RESP3 because the driver then reports a loss at once, not only to the next command.
 
 pub(crate) mod probe;
 pub(crate) mod publisher;
 pub(crate) mod queue;
 pub(crate) mod subscriber;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use trunkline_redis::{Error, Lost};
 
 pub use self::probe::LastProbe;
-use crate::{
-    limits::{BACKOFF_MAX, BACKOFF_MIN, STABLE_AFTER},
-    metrics,
-};
+use crate::metrics;
 
 /// How this node is joined to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +52,8 @@ pub enum Trouble {
     Unresponsive,
     /// This node could not keep up with what it received, and gave the connection up to start over.
     Lagging,
+    /// Another server is master now, or will be in a moment.
+    Moved,
     /// What this node published did not come back, although Redis took it.
     Deaf,
     /// Redis answered with an error: a missing permission, for example.
@@ -77,21 +70,34 @@ impl Trouble {
             Self::Lost => "lost",
             Self::Unresponsive => "unresponsive",
             Self::Lagging => "lagging",
+            Self::Moved => "moved",
             Self::Deaf => "deaf",
             Self::Rejected => "rejected",
             Self::Closed => "closed",
         }
     }
 
-    fn of(error: &redis::RedisError) -> Self {
-        if error.is_timeout() {
-            Self::Unresponsive
-        } else if error.is_connection_refusal() {
-            Self::Unreachable
-        } else if error.is_io_error() || error.is_unrecoverable_error() {
-            Self::Lost
-        } else {
-            Self::Rejected
+    fn of(error: &Error) -> Self {
+        let timed_out = error.cause().is_timeout();
+        match error {
+            Error::Unreachable { .. } | Error::Unconfirmed { .. } if timed_out => Self::Unresponsive,
+            Error::Unreachable { .. } => Self::Unreachable,
+            Error::Unconfirmed { .. } => Self::Lost,
+            Error::Busy { .. } => Self::Moved,
+            Error::Refused { .. } | Error::Unexpected { .. } => Self::Rejected,
+        }
+    }
+}
+
+impl From<Lost> for Trouble {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Closed => Self::Lost,
+            Lost::Unresponsive => Self::Unresponsive,
+            Lost::Unreachable => Self::Unreachable,
+            Lost::Moved => Self::Moved,
+            Lost::Refused => Self::Rejected,
+            Lost::Lagging => Self::Lagging,
         }
     }
 }
@@ -263,26 +269,5 @@ impl Sides {
 
     fn is_ready(&self) -> bool {
         self.subscriber && self.publisher && self.namespaces.values().all(|confirmed| *confirmed)
-    }
-}
-
-/// The pause before the next attempt: doubled each time, and shortened by chance, so that the nodes of a cluster
-/// don't all come back to a restarted Redis in the same moment.
-#[derive(Debug)]
-struct Backoff(Duration);
-
-impl Backoff {
-    fn new() -> Self {
-        Self(BACKOFF_MIN)
-    }
-
-    /// Waits. `lived` is how long the connection worked that has just been lost.
-    async fn pause(&mut self, lived: Duration) {
-        if lived >= STABLE_AFTER {
-            *self = Self::new();
-        }
-        let pause = self.0.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        self.0 = (self.0 * 2).min(BACKOFF_MAX);
-        tokio::time::sleep(pause).await;
     }
 }

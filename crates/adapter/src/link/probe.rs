@@ -1,6 +1,9 @@
 //! Whether what is published comes back: a connection can be open, and answer, and yet hear nothing.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -8,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Trouble;
+use super::{Side, Trouble};
 use crate::{
     core::Core,
     limits::{PROBE_INTERVAL, PROBE_TIMEOUT},
@@ -29,6 +32,8 @@ pub struct LastProbe {
 pub(crate) struct Probe {
     last: Mutex<Option<LastProbe>>,
     returned: watch::Sender<u64>,
+    /// Counts all that is heard.
+    heard: AtomicU64,
 }
 
 impl Probe {
@@ -36,7 +41,12 @@ impl Probe {
         *self.last.lock()
     }
 
-    /// One came back.
+    /// Something came in, whatever it was.
+    pub(crate) fn heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message to ourselves came back.
     pub(crate) fn returned(&self, payload: &[u8]) {
         if let Some(number) = std::str::from_utf8(payload).ok().and_then(|text| text.parse::<u64>().ok()) {
             self.returned.send_replace(number);
@@ -49,29 +59,29 @@ impl Probe {
     }
 }
 
-/// Publishes a message to ourselves now and then. Returns when one does not come back although Redis took it.
+/// Publishes a message to ourselves now and then. Returns when Redis took one and nothing at all was heard since: while
+/// others are, it may only be waiting for its turn.
 pub(crate) async fn run(core: &Core) -> Trouble {
+    let Some(commands) = core.commands.as_ref() else { return std::future::pending().await };
     let mut returned = core.probe.returned.subscribe();
-    let channel = core.channels.probe();
     loop {
-        let number = rand::random();
-        let sent = Instant::now();
-        if core.status.is_up(super::Side::Subscriber) && publish(core, &channel, number).await {
-            let back = returned.wait_for(|newest| *newest == number);
-            match timeout(PROBE_TIMEOUT, back).await {
-                Ok(_) => core.probe.passed(sent.elapsed()),
-                Err(_) => return Trouble::Deaf,
-            }
-        }
         sleep(PROBE_INTERVAL).await;
+        if !core.status.is_up(Side::Subscriber) {
+            continue;
+        }
+        let number: u64 = rand::random();
+        let (sent, heard) = (Instant::now(), core.probe.heard.load(Ordering::Relaxed));
+        let mut publish = redis::cmd(if core.mode.is_sharded() { "SPUBLISH" } else { "PUBLISH" });
+        publish.arg(core.channels.probe()).arg(number);
+        if commands.command::<()>(&publish).await.is_err() {
+            // That is the other connection's trouble, and its publisher finds out by itself.
+            continue;
+        }
+        match timeout(PROBE_TIMEOUT, returned.wait_for(|newest| *newest == number)).await {
+            Ok(_) => core.probe.passed(sent.elapsed()),
+            Err(_) if !core.status.is_up(Side::Subscriber) => {}
+            Err(_) if core.probe.heard.load(Ordering::Relaxed) == heard => return Trouble::Deaf,
+            Err(_) => {}
+        }
     }
-}
-
-/// Whether Redis took it. If not, that is the other connection's trouble.
-async fn publish(core: &Core, channel: &str, number: u64) -> bool {
-    let commands = core.commands.lock().as_ref().map(|commands| commands.0.clone());
-    let Some(mut commands) = commands else { return false };
-    let mut publish = redis::cmd("PUBLISH");
-    publish.arg(channel).arg(number);
-    matches!(timeout(PROBE_TIMEOUT, publish.query_async::<()>(&mut commands)).await, Ok(Ok(())))
 }

@@ -1,115 +1,105 @@
-//! The connection that publishes.
+//! Publishes what is queued.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
-use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, aio::MultiplexedConnection};
-use tokio::{sync::Notify, time::timeout};
+use redis::Cmd;
+use tokio::time::sleep;
+use trunkline_redis::{Commands, Error};
 
-use super::{Backoff, Side, Trouble, queue::Message};
+use super::{Side, Trouble, queue::Message};
 use crate::{
     core::Core,
-    limits::{IO_TIMEOUT, PROBE_INTERVAL},
+    limits::{PROBE_INTERVAL, RETRY_PAUSE},
     metrics::{self, Drop},
 };
 
-/// Publishes what is queued until the queue is closed and empty, over as many connections as that takes.
-pub(crate) async fn run(core: Arc<Core>, client: redis::Client) {
-    let mut backoff = Backoff::new();
+/// Publishes what is queued, in order and in batches, until the queue is closed and empty. What Redis could not be given
+/// waits; what it was given and did not confirm may have been delivered, and isn't sent again: an answer that comes
+/// twice is worse for a requester than one that doesn't come.
+pub(crate) async fn run(core: Arc<Core>, commands: Commands) {
     loop {
-        let connected = Instant::now();
-        let why = match connect(&client).await {
-            Ok((connection, lost)) => {
-                core.set_commands(Some(connection.clone()));
-                core.status.up(Side::Publisher);
-                match publish(&core, connection, &lost).await {
-                    Ok(()) => {
-                        core.set_commands(None);
-                        core.status.down(Side::Publisher, Trouble::Closed);
-                        return;
-                    }
-                    Err(why) => why,
-                }
-            }
-            Err(error) => {
-                tracing::debug!(error = %error, "could not connect to publish");
-                Trouble::of(&error)
-            }
-        };
-        core.set_commands(None);
-        core.status.down(Side::Publisher, why);
-        tracing::warn!(cause = %why, "not publishing to the other nodes, connecting again");
-        backoff.pause(connected.elapsed()).await;
-    }
-}
-
-async fn connect(client: &redis::Client) -> redis::RedisResult<(MultiplexedConnection, Arc<Notify>)> {
-    let info = client.get_connection_info();
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = redis::Client::open(info.clone().set_redis_settings(settings))?;
-    let lost = Arc::new(Notify::new());
-    let on_push = {
-        let lost = Arc::clone(&lost);
-        move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                lost.notify_one();
-            }
-            Ok::<(), redis::aio::SendError>(())
-        }
-    };
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(IO_TIMEOUT))
-        .set_response_timeout(Some(IO_TIMEOUT))
-        .set_push_sender(on_push);
-    let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    Ok((connection, lost))
-}
-
-async fn publish(core: &Core, mut connection: MultiplexedConnection, lost: &Notify) -> Result<(), Trouble> {
-    loop {
-        tokio::select! {
-            // First of all: while the connection is known to be lost, nothing is taken from the queue.
+        let batch = tokio::select! {
             biased;
-            () = lost.notified() => return Err(Trouble::Lost),
-            batch = core.queue.batch() => match batch {
-                Some(batch) => publish_batch(&mut connection, &batch).await?,
-                None => return Ok(()),
-            },
-            () = tokio::time::sleep(PROBE_INTERVAL) => probe(&mut connection).await?,
+            batch = core.queue.batch() => batch,
+            () = probe(&core, &commands) => continue,
+        };
+        let Some(batch) = batch else { break };
+        let Published { trouble, unsent } = publish(&commands, batch).await;
+        report(&core, trouble);
+        if !unsent.is_empty() {
+            core.queue.put_back(unsent);
+            sleep(RETRY_PAUSE).await;
         }
+    }
+    core.status.down(Side::Publisher, Trouble::Closed);
+}
+
+/// Finds out whether Redis can be published to, while nothing is.
+async fn probe(core: &Core, commands: &Commands) {
+    if core.status.is_up(Side::Publisher) {
+        sleep(PROBE_INTERVAL).await;
+    }
+    let pong = commands.idempotent::<()>(&redis::cmd("PING")).await;
+    let failed = pong.is_err();
+    report(core, pong.err().as_ref().map(Trouble::of));
+    if failed {
+        sleep(RETRY_PAUSE).await;
     }
 }
 
-/// One round trip. What Redis has not confirmed when the connection is lost may have been delivered: it isn't sent again,
-/// because an answer that comes twice is worse for a requester than one that doesn't come.
-async fn publish_batch(connection: &mut MultiplexedConnection, batch: &[Message]) -> Result<(), Trouble> {
-    let mut pipeline = redis::Pipeline::with_capacity(batch.len());
-    for message in batch {
-        pipeline.cmd("PUBLISH").arg(&message.channel).arg(&*message.payload);
+fn report(core: &Core, trouble: Option<Trouble>) {
+    match trouble {
+        None if !core.status.is_up(Side::Publisher) => core.status.up(Side::Publisher),
+        Some(why) if core.status.is_up(Side::Publisher) => {
+            core.status.down(Side::Publisher, why);
+            tracing::warn!(cause = %why, "not publishing to the other nodes, trying again");
+        }
+        _ => {}
     }
-    // One result per command, so that an error costs the message it is about and not the batch.
-    pipeline.ignore_errors();
-    match pipeline.query_async::<Vec<redis::RedisResult<redis::Value>>>(connection).await {
-        Ok(results) => {
-            let refused = results.iter().filter(|result| result.is_err()).count();
-            metrics::published(results.len() - refused);
-            if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
-                metrics::dropped(Drop::Refused, refused);
-                tracing::warn!(error = %error, refused, "Redis refused to publish");
+}
+
+struct Published {
+    /// What is wrong with the connection.
+    trouble: Option<Trouble>,
+    /// What Redis could not be given, in order.
+    unsent: Vec<Message>,
+}
+
+/// One round trip.
+async fn publish(commands: &Commands, batch: Vec<Message>) -> Published {
+    let outcomes = commands.batch(&batch.iter().map(command).collect::<Vec<_>>()).await;
+    let (mut published, mut refused, mut unconfirmed) = (0, 0, 0);
+    let mut result = Published { trouble: None, unsent: Vec::new() };
+    for (message, outcome) in batch.into_iter().zip(outcomes) {
+        let Err(error) = outcome else {
+            published += 1;
+            continue;
+        };
+        match error {
+            Error::Unreachable { .. } | Error::Busy { .. } => {
+                result.trouble = Some(Trouble::of(&error));
+                result.unsent.push(message);
             }
-            Ok(())
-        }
-        Err(error) => {
-            metrics::dropped(Drop::Unconfirmed, batch.len());
-            Err(Trouble::of(&error))
+            Error::Unconfirmed { .. } => {
+                result.trouble = Some(Trouble::of(&error));
+                unconfirmed += 1;
+            }
+            Error::Refused { .. } | Error::Unexpected { .. } => {
+                if refused == 0 {
+                    tracing::warn!(error = %error, cause = %error.cause(), "Redis refused to publish");
+                }
+                refused += 1;
+            }
         }
     }
+    metrics::published(published);
+    metrics::dropped(Drop::Refused, refused);
+    metrics::dropped(Drop::Unconfirmed, unconfirmed);
+    result
 }
 
-/// Finds out whether the other end is still there, when nothing else would tell.
-async fn probe(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-    match timeout(IO_TIMEOUT, redis::cmd("PING").query_async::<()>(connection)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Trouble::of(&error)),
-        Err(_) => Err(Trouble::Unresponsive),
-    }
+fn command(message: &Message) -> Cmd {
+    let mut command = redis::cmd(if message.sharded { "SPUBLISH" } else { "PUBLISH" });
+    command.arg(&message.channel).arg(&*message.payload);
+    command
 }

@@ -16,6 +16,10 @@ use crate::{
 pub(crate) struct Message {
     pub channel: String,
     pub payload: Bytes,
+    /// Whether the channel is a sharded one.
+    pub sharded: bool,
+    /// Worth nothing later: it does not wait until Redis is back.
+    pub volatile: bool,
 }
 
 impl Message {
@@ -76,6 +80,19 @@ impl Queue {
         }
     }
 
+    /// Takes back what could not be published, in front of all others, and drops what is volatile. Nothing is refused.
+    pub(crate) fn put_back(&self, batch: Vec<Message>) {
+        let count = batch.len();
+        let kept: Vec<_> = batch.into_iter().filter(|message| !message.volatile).collect();
+        metrics::dropped(Drop::Offline, count - kept.len());
+        let mut waiting = self.waiting.lock();
+        for message in kept.into_iter().rev() {
+            waiting.bytes += message.size();
+            waiting.messages.push_front(message);
+        }
+        metrics::queued_bytes(waiting.bytes);
+    }
+
     /// What waits, without waiting for it.
     #[cfg(test)]
     pub(crate) fn try_batch(&self) -> Option<Vec<Message>> {
@@ -120,7 +137,7 @@ mod tests {
     use super::*;
 
     fn message(size: usize) -> Message {
-        Message { channel: String::new(), payload: vec![0; size].into() }
+        Message { channel: String::new(), payload: vec![0; size].into(), sharded: false, volatile: false }
     }
 
     #[tokio::test]

@@ -174,7 +174,7 @@ fn requests_are_written_byte_for_byte_as_node_writes_them() {
             What::Leave(targets, rooms) => Outgoing::leave(uid, &targets, &rooms).encode(),
             What::Disconnect(targets, close) => Outgoing::disconnect(uid, &targets, close).encode(),
             What::Fetch(targets) => Outgoing::fetch(uid, id, &targets).encode(),
-            What::ServerSideEmit | What::Broadcast(_) => continue,
+            What::ServerSideEmit(_) | What::Broadcast(_) => continue,
             other => panic!("{}: {other:?}", vector.id),
         };
         assert_eq!(hex(&encoded), vector.hex, "{}", vector.id);
@@ -228,7 +228,7 @@ fn answers_are_written_byte_for_byte_as_node_writes_them() {
         } else if let Some(count) = body["clientCount"].as_u64() {
             Response::client_count(&id, count as usize)
         } else if body["type"] == json!(6) && body.get("data").is_none() {
-            Response::server_side_emit(&id)
+            Response::server_side_emit(&id, None)
         } else if body.as_object().unwrap().len() == 1 {
             Response::done(&id)
         } else {

@@ -109,7 +109,7 @@ fn a_wrong_response_is_dropped() {
 }
 
 #[test]
-fn what_is_dropped_is_counted_by_its_kind() {
+fn what_is_dropped_is_counted_by_kind_and_reason() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
@@ -122,9 +122,10 @@ fn what_is_dropped_is_counted_by_its_kind() {
     });
     let page = handle.render();
     for line in [
-        r#"trunkline_adapter_malformed_total{kind="broadcast"} 1"#,
-        r#"trunkline_adapter_malformed_total{kind="request"} 2"#,
-        r#"trunkline_adapter_malformed_total{kind="response"} 1"#,
+        r#"trunkline_adapter_malformed_total{kind="broadcast",reason="field"} 1"#,
+        r#"trunkline_adapter_malformed_total{kind="request",reason="json"} 1"#,
+        r#"trunkline_adapter_malformed_total{kind="request",reason="marker"} 1"#,
+        r#"trunkline_adapter_malformed_total{kind="response",reason="trailing"} 1"#,
         r#"trunkline_adapter_received_total{kind="request"} 3"#,
     ] {
         assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");

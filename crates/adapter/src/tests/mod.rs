@@ -6,7 +6,6 @@ mod properties;
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_hub::Hub;
 
@@ -36,7 +35,8 @@ fn member() -> Arc<Core> {
         mode: Mode::default(),
         interests: Arc::default(),
         probe: Probe::default(),
-        commands: Mutex::new(None),
+        commands: None,
+        listener: std::sync::OnceLock::new(),
         tasks: TaskTracker::new(),
         leaving: CancellationToken::new(),
         stored: std::sync::OnceLock::new(),

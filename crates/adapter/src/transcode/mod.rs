@@ -51,6 +51,26 @@ pub(crate) enum DecodeError {
     TooLarge,
 }
 
+impl DecodeError {
+    /// Its name in metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Trailing => "trailing",
+            Self::Marker(_) => "marker",
+            Self::TooDeep => "too_deep",
+            Self::Key => "key",
+            Self::Field(_) => "field",
+            Self::PacketType(_) => "packet_type",
+            Self::NotAnEvent => "not_an_event",
+            Self::RequestType(_) => "request_type",
+            Self::Legacy => "legacy",
+            Self::Json => "json",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
 /// Why an event can't go to the other members. Nothing was published, since a message that Node can't decode ends
 /// the Node process.
 #[derive(Debug, thiserror::Error)]

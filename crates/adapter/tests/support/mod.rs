@@ -8,15 +8,20 @@ use async_trait::async_trait;
 use axum::{Router, extract::Request};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
-use trunkline_adapter::{Cluster, ClusterOptions};
+use trunkline_adapter::{Cluster, ClusterOptions, Mode};
 use trunkline_hub::{
     CloseReason, Encoded, Event, Handler, Hub, Refusal, RoomName, Socket, Targets,
     lanes::{Options, socketioxide::SocketioxideLane},
 };
-use trunkline_testkit::{Client, connect};
+use trunkline_redis::Topology;
+use trunkline_testkit::{Client, RedisServer, connect};
 
 pub const SOON: Duration = Duration::from_secs(20);
 pub const ROOT: &str = "/";
+
+pub fn topology(redis: &RedisServer) -> Topology {
+    redis.url().parse().expect("the URL of a test server is well-formed")
+}
 
 pub struct Peer {
     pub hub: Hub,
@@ -27,8 +32,13 @@ pub struct Peer {
 
 impl Peer {
     /// A member that is joined already.
-    pub async fn start(redis: redis::Client) -> Self {
-        let peer = Self::start_with(ClusterOptions { redis: Some(redis), ..ClusterOptions::default() }).await;
+    pub async fn start(redis: &RedisServer) -> Self {
+        Self::start_as(redis, Mode::default()).await
+    }
+
+    pub async fn start_as(redis: &RedisServer, mode: Mode) -> Self {
+        let options = ClusterOptions { redis: Some(topology(redis)), mode, ..ClusterOptions::default() };
+        let peer = Self::start_with(options).await;
         assert!(peer.cluster.ready(SOON).await, "the member did not join");
         peer
     }

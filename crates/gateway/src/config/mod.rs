@@ -17,7 +17,7 @@ pub use namespaces::NamespacePath;
 use namespaces::namespaces;
 use parse::{Unit, origins};
 use source::{Raw, Values};
-use trunkline_adapter::{Listen, Mode};
+use trunkline_adapter::{Listen, Mode, SubscriptionMode};
 use trunkline_redis::{Topology, UrlError};
 
 use self::settings::Setting;
@@ -303,15 +303,8 @@ impl Reader<'_> {
             self.required("push-namespaces", |text| Ok(parse::list(text).into_iter().map(str::to_owned).collect()));
         let namespaces = self.required("namespaces", namespaces);
         let origins = self.optional("cors-origins", origins);
-        self.required("adapter", |text| match text {
-            "classic" => Ok(()),
-            "sharded" => Err("the sharded adapter is not in this version; use classic".to_owned()),
-            _ => Err("expected classic or sharded".to_owned()),
-        });
-        let adapter = self.required("adapter-subscriptions", |text| {
-            let (rooms, pattern) = (Mode::Classic(Listen::Rooms), Mode::Classic(Listen::Pattern));
-            parse::one_of(text, &[("rooms", rooms), ("pattern", pattern)])
-        });
+        let sharded = self.required("adapter", |text| parse::one_of(text, &[("classic", false), ("sharded", true)]));
+        let adapter = sharded.and_then(|sharded| self.adapter(sharded));
         let channel_prefix = self.required("channel-prefix", channel_prefix);
         let rate_limit = self.required("rate-limit", parse::rate);
         let ping_interval = self.required("ping-interval", |text| parse::positive(text, Unit::Milliseconds));
@@ -438,6 +431,21 @@ impl Reader<'_> {
         }
     }
 
+    fn adapter(&mut self, sharded: bool) -> Option<Mode> {
+        let sharded_modes = [
+            ("dynamic", Mode::Sharded(SubscriptionMode::Dynamic)),
+            ("static", Mode::Sharded(SubscriptionMode::Static)),
+            ("dynamic-private", Mode::Sharded(SubscriptionMode::DynamicPrivate)),
+        ];
+        let classic_modes = [("rooms", Mode::Classic(Listen::Rooms)), ("pattern", Mode::Classic(Listen::Pattern))];
+        let modes: &[_] = if sharded { &sharded_modes } else { &classic_modes };
+        match self.optional("adapter-subscriptions", |text| parse::one_of(text, modes)) {
+            None if self.values.contains_key("adapter-subscriptions") => None,
+            None => modes.first().map(|(_, mode)| *mode),
+            chosen => chosen,
+        }
+    }
+
     fn without_effect(&self) -> Vec<String> {
         let given = self.values.iter().filter(|(name, _)| Setting::named(name).is_some_and(|s| !s.effective));
         given.map(|(_, raw)| raw.origin.clone()).collect()
@@ -445,11 +453,7 @@ impl Reader<'_> {
 }
 
 fn topology(text: &str) -> Result<Topology, String> {
-    let topology: Topology = text.parse().map_err(|error: UrlError| error.to_string())?;
-    if topology.single_client().is_none() {
-        return Err("Redis Cluster, Sentinel and TLS are not in this version; use one redis:// URL".to_owned());
-    }
-    Ok(topology)
+    text.parse().map_err(|error: UrlError| error.to_string())
 }
 
 fn node_id(text: &str) -> Result<String, String> {

@@ -146,12 +146,17 @@ pub const SETTINGS: &[Setting] = &[
         secret: true,
         ..PLAIN
     },
-    Setting { name: "adapter", value: "MODE", default: Some("classic"), help: "classic or sharded", ..PLAIN },
+    Setting {
+        name: "adapter",
+        value: "MODE",
+        default: Some("classic"),
+        help: "classic, or sharded (Redis 7 and newer): which of Node's Redis adapters the others have",
+        ..PLAIN
+    },
     Setting {
         name: "adapter-subscriptions",
         value: "MODE",
-        default: Some("rooms"),
-        help: "What a node listens to: rooms (those with sockets here) or pattern (all rooms, as Node's classic adapter)",
+        help: "What a node listens to. Classic: rooms (default: those with sockets here) or pattern (all, as Node does). Sharded: dynamic (default), static or dynamic-private, the same as on Node servers",
         ..PLAIN
     },
     Setting {

@@ -84,7 +84,7 @@ impl Domain {
             client_message_id: client_message_id.clone(),
             timestamp: iso(timestamp_ms),
         };
-        let publications = self.publications(caller, &message)?;
+        let (publications, relays) = self.publications(caller, &message)?;
         let body = Body {
             content: message.content,
             recipient_user_id: message.recipient_user_id,
@@ -100,6 +100,10 @@ impl Domain {
             body: serde_json::to_string(&body).map_err(|_| Failure::new(Code::Internal, "internal error"))?,
         };
         let appended = self.store.log.append(entry, &publications).await.map_err(|error| store_failure(&error))?;
+        if !appended.duplicate {
+            let (seq, epoch, message_id) = (appended.seq, &*appended.epoch, &*appended.message_id);
+            relays.iter().for_each(|relay| self.cluster.relay(relay, &adapter::Filled { seq, epoch, message_id }));
+        }
         Ok(Sent {
             message_id: appended.message_id,
             seq: appended.seq,
@@ -109,20 +113,27 @@ impl Domain {
         })
     }
 
-    /// The broadcasts that the store sends once it knows the message's place: one per namespace and audience.
-    fn publications(&self, caller: Caller<'_>, message: &Message) -> Result<Vec<Publication>, Failure> {
-        let mut publications = Vec::new();
+    /// The broadcasts that the store sends once it knows the message's place: one per namespace and audience. And the same
+    /// for members that don't hear those.
+    fn publications(
+        &self,
+        caller: Caller<'_>,
+        message: &Message,
+    ) -> Result<(Vec<Publication>, Vec<adapter::Relay>), Failure> {
+        let (mut publications, mut relays) = (Vec::new(), Vec::new());
         for speaker in &self.speakers {
             let Some(words) = speaker.dialect.message(message, caller.socket()) else { continue };
             for audience in audiences(caller, message, words.echo) {
                 let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
-                publications.push(publication(template.map_err(|error| {
+                let mut template = template.map_err(|error| {
                     tracing::error!(%error, "could not encode a message");
                     Failure::new(Code::Internal, "internal error")
-                })?));
+                })?;
+                relays.extend(template.relay.take());
+                publications.push(publication(template));
             }
         }
-        Ok(publications)
+        Ok((publications, relays))
     }
 }
 
