@@ -24,6 +24,8 @@ use crate::{
     domain::{self, Chain, Domain, Policy, PresencePolicy},
     drain, http, metrics,
     realms::{self, Realms},
+    repair,
+    resume::Streams,
     routing::{self, Routing, Tag},
 };
 
@@ -93,8 +95,18 @@ impl Node {
         let identity = identity(&config, reached_at);
         let own = Tag::of(&identity.id, &identity.epoch);
         let store = store(&config, &cluster, identity);
-        let domain = domain(&config, &cluster, &store);
+        let (streams, behind) = Streams::new();
+        cluster.deliver_stored_by(Arc::clone(&streams) as _);
+        let domain = domain(&config, &cluster, &store, &streams);
         let realms = Arc::new(Realms::new(&config, &domain));
+        domain.tasks.spawn(repair::run(
+            Arc::clone(&realms),
+            streams,
+            hub.clone(),
+            behind,
+            cluster.state(),
+            domain.closing.clone(),
+        ));
         realms.open_static(&hub);
         let (tasks, stop_accepting) = (TaskTracker::new(), CancellationToken::new());
         realms.start_heartbeats(&hub, &tasks, &stop_accepting);
@@ -347,7 +359,7 @@ fn store(config: &Config, cluster: &Cluster, identity: NodeIdentity) -> Store {
     }
 }
 
-fn domain(config: &Config, cluster: &Cluster, store: &Store) -> Arc<Domain> {
+fn domain(config: &Config, cluster: &Cluster, store: &Store, streams: &Arc<Streams>) -> Arc<Domain> {
     let rules = auth::Rules { cookie: config.cookie.clone(), any_origin: config.origins == Origins::Any };
     Arc::new(Domain::new(domain::Parts {
         cluster: cluster.clone(),
@@ -359,6 +371,7 @@ fn domain(config: &Config, cluster: &Cluster, store: &Store) -> Arc<Domain> {
             notify: config.notify,
         },
         leeway: config.leeway,
+        streams: Arc::clone(streams),
     }))
 }
 

@@ -5,6 +5,7 @@
 //! - [`app`]: what is built from what; [`drain`]: how it goes down
 //! - [`accept`], [`http`]: connections and requests come in; [`routing`]: to the node that has their session
 //! - [`auth`]: who is it; [`dialects`]: events to commands, effects to events; [`domain`]: what the commands do
+//! - [`resume`], `repair`: nobody misses a message, whatever they or this node missed
 //! - [`realms`]: which namespaces there are, and which share what
 //! - [`telemetry`], [`metrics`]: what can be seen of it
 
@@ -18,6 +19,8 @@ pub mod drain;
 pub mod http;
 pub mod metrics;
 pub mod realms;
+mod repair;
+pub mod resume;
 pub mod routing;
 pub mod telemetry;
 mod time;

@@ -16,6 +16,8 @@ pub(crate) const TUNNELS: &str = "trunkline_tunnels";
 /// Events refused because their socket sent too many.
 pub(crate) const RATE_LIMITED: &str = "trunkline_events_rate_limited_total";
 const BUILD: &str = "trunkline_build_info";
+const MESSAGES_REPAIRED: &str = "trunkline_messages_repaired_total";
+const CONVERSATION_RESETS: &str = "trunkline_conversation_resets_total";
 const NODES: &str = "trunkline_nodes";
 const ONLINE: &str = "trunkline_users_online";
 const STORE_UP: &str = "trunkline_store_up";
@@ -30,6 +32,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(FOREIGN_ORIGINS, "Requests refused because of their Origin");
     describe_counter!(RATE_LIMITED, "Events refused because their socket sent more than it may");
     describe_gauge!(BUILD, "Always 1; the labels say what runs here");
+    describe_counter!(MESSAGES_REPAIRED, "Messages read from the log because this node missed them");
+    describe_counter!(CONVERSATION_RESETS, "Times that messages of a conversation were missing for good");
     describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
     describe_gauge!(ONLINE, "Users online in the cluster");
     describe_gauge!(STORE_UP, "Whether the last heartbeat reached the store");
@@ -41,6 +45,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     gauge!(BUILD, "version" => crate::VERSION).set(1.0);
     counter!(ACCEPT_ERRORS).absolute(0);
     counter!(FOREIGN_ORIGINS).absolute(0);
+    counter!(MESSAGES_REPAIRED).absolute(0);
+    counter!(CONVERSATION_RESETS).absolute(0);
     counter!(RATE_LIMITED).absolute(0);
     trunkline_hub::metrics::describe();
     trunkline_adapter::metrics::describe();
@@ -49,6 +55,14 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 pub(crate) fn foreign_origin() {
     counter!(FOREIGN_ORIGINS).increment(1);
+}
+
+pub(crate) fn message_repaired() {
+    counter!(MESSAGES_REPAIRED).increment(1);
+}
+
+pub(crate) fn conversation_reset() {
+    counter!(CONVERSATION_RESETS).increment(1);
 }
 
 pub(crate) fn rate_limited() {

@@ -81,6 +81,20 @@ impl Realms {
         Some(self.gatekeeper(name, domain, dialect))
     }
 
+    /// What is shared in a namespace's realm; `None` for a namespace that this node does not serve.
+    pub(crate) fn domain(&self, namespace: &str) -> Option<Arc<Domain>> {
+        match self.realm_of(namespace) {
+            "" => Some(Arc::clone(&self.domain)),
+            _ => self.speaker(namespace).map(|speaker| Arc::new(self.domain.realm(speaker))),
+        }
+    }
+
+    /// The realm of a namespace: its own name, or `""`, which is common to the static ones.
+    pub(crate) fn realm_of<'a>(&self, namespace: &'a str) -> &'a str {
+        let fixed = |(path, _): &(NamespacePath, DialectName)| path.fixed() == Some(namespace);
+        if self.namespaces.iter().any(fixed) { "" } else { namespace }
+    }
+
     fn speaker(&self, name: &str) -> Option<Speaker> {
         let dynamic = |path: &NamespacePath| path.fixed().is_none() && path.fits(name);
         let (_, dialect) = self.namespaces.iter().find(|(path, _)| dynamic(path))?;

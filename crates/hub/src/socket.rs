@@ -200,7 +200,12 @@ impl Socket {
 
     /// Sends an event to this socket alone. A socket that can't take it is closed as a slow consumer.
     pub fn emit(&self, event: Encoded) {
-        match self.deliver(&Packet::new(event), false, Flush::Now) {
+        self.send(&Packet::new(event));
+    }
+
+    /// [`emit`](Self::emit) of what others get too.
+    pub fn send(&self, packet: &Packet) {
+        match self.deliver(packet, false, Flush::Now) {
             Ok(()) => metrics::packets_out(1),
             Err(SendError::Full) => self.close(CloseReason::SlowConsumer),
             Err(SendError::Closed) => {}
@@ -238,6 +243,16 @@ impl Socket {
             return Err(SendError::Closed);
         }
         self.0.outbox.send(packet, volatile, flush)
+    }
+
+    /// Bytes that its connection has not taken yet. Whoever has much to send waits until they are few.
+    pub fn backlog(&self) -> usize {
+        self.0.outbox.backlog()
+    }
+
+    /// Whether it is gone, or being closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.closing.get().is_some()
     }
 
     /// The rooms it is in, its own id's among them.

@@ -23,3 +23,6 @@ pub const TYPING_MS: u64 = 5000;
 
 /// Bytes of the JSON text of a message that is no text.
 pub const DATA_BYTES: usize = 20_000;
+
+/// Cursors that a client may bring along when it connects.
+pub const CURSORS: usize = 1000;

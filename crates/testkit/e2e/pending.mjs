@@ -4,9 +4,6 @@
  */
 const pending = (reason) => (process.env.E2E_PENDING ? false : reason);
 
-/** Messages published while a node was not subscribed. */
-export const GAP_REPAIR = pending("needs gap repair: what was published while a node had lost its link is not read from the log yet");
-
 /** Sockets of one polling or upgraded connection that differ by more than their namespace. */
 export const NAMESPACE_IDS = pending("needs socket ids per namespace: on the socketioxide lane all sockets of a connection have one id, and what one sends leaves out the others");
 

@@ -97,6 +97,8 @@ impl Dialect for Conversations {
             | Effect::UserJoined { .. }
             | Effect::DocumentEdited { .. }
             | Effect::DocumentCursor { .. }
+            | Effect::Synced { .. }
+            | Effect::Reset { .. }
             | Effect::TokenExpiring { .. } => return None,
         })
     }

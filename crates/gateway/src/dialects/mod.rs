@@ -13,13 +13,14 @@ mod wire;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
 use trunkline_hub::{CloseReason, Encoded, Event, Handler, Namespace, Packet, Refusal, Socket, Targets};
 use trunkline_protocol::{
     Code, Failure, ids,
-    native::{Deleted, Edited, Message},
+    native::{Deleted, Edited, Message, Stored},
 };
 
 use crate::{
@@ -43,6 +44,9 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// This event is not handled: `why` says that the socket sends faster than it is served or may.
     fn refused(&self, socket: &Socket, event: Event, why: Failure);
+
+    /// Something that the client asked for by connecting could not be done: `what` names it, as it stands in `auth`.
+    fn failed(&self, _socket: &Socket, _what: &str, _failure: &Failure) {}
 
     /// The last word to a socket that is closed for `reason`.
     fn farewell(&self, reason: CloseReason) -> Option<Encoded>;
@@ -148,6 +152,25 @@ pub enum Echo {
 }
 
 impl MessageWords {
+    /// The whole event around a message that stands at `stored`: what comes out of the template.
+    pub fn complete(&self, stored: &Stored) -> Option<Encoded> {
+        let mut payload: Value = serde_json::from_str(&self.payload).ok()?;
+        for (field, fill) in self.filled {
+            let value = match fill {
+                Fill::Seq => stored.seq.into(),
+                Fill::Epoch => stored.epoch.as_str().into(),
+                Fill::MessageId => stored.id.as_str().into(),
+            };
+            payload.as_object_mut()?.insert((*field).to_owned(), value);
+        }
+        if let Some((outer, field)) = &self.envelope {
+            let mut outer: Value = serde_json::from_str(outer).ok()?;
+            outer.as_object_mut()?.insert((*field).to_owned(), payload);
+            payload = outer;
+        }
+        Some(Encoded::event(self.event, &payload))
+    }
+
     /// For the adapter's template.
     pub fn as_payload(&self) -> Payload<'_> {
         let payload = Payload::new(&self.payload, self.filled);
@@ -159,11 +182,11 @@ impl MessageWords {
 
     /// As an event, when nothing is left to be filled in.
     pub fn into_event(self) -> Encoded {
-        let name = serde_json::Value::from(self.event);
+        let name = Value::from(self.event);
         let text = match self.envelope {
             None => format!("[{name},{}]", self.payload),
             Some((outer, field)) => {
-                let (field, fields) = (serde_json::Value::from(field), outer.trim_end().trim_end_matches('}'));
+                let (field, fields) = (Value::from(field), outer.trim_end().trim_end_matches('}'));
                 let comma = if fields.ends_with('{') { "" } else { "," };
                 format!("[{name},{fields}{comma}{field}:{}}}]", self.payload)
             }
@@ -254,6 +277,7 @@ impl Handler for Gatekeeper {
             let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(address, transport = socket.transport(), "connected");
             self.dialect.greet(&self.domain, socket).await;
+            self.domain.resume(socket);
             self.domain.arrive(socket).await;
         }
         .instrument(span(socket))
@@ -279,6 +303,8 @@ impl Handler for Gatekeeper {
             }
         };
         handled.instrument(event_span).await;
+        // Behind the answer.
+        self.domain.settle(socket);
     }
 
     fn refused(&self, socket: &Socket, event: Event) {

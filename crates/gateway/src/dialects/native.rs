@@ -63,6 +63,10 @@ impl Dialect for Native {
         fail(socket, event, why);
     }
 
+    fn failed(&self, socket: &Socket, what: &str, failure: &Failure) {
+        socket.emit(error(what, failure));
+    }
+
     fn farewell(&self, reason: CloseReason) -> Option<Encoded> {
         let message = last_word(reason)?;
         let retryable = reason.how() == trunkline_hub::Close::Transport;
@@ -83,6 +87,14 @@ impl Dialect for Native {
             Effect::Typing { conversation, user, started, .. } => Encoded::event(
                 if started { name::TYPING_START } else { name::TYPING_STOP },
                 &native::TypingNotice { user_id: user, conversation_id: conversation },
+            ),
+            Effect::Synced { conversation, epoch, seq, count } => Encoded::event(
+                name::CONVERSATION_SYNCED,
+                &native::Synced { conversation_id: conversation.to_owned(), position: position(epoch, seq), count },
+            ),
+            Effect::Reset { conversation, epoch, seq, reason } => Encoded::event(
+                name::CONVERSATION_RESET,
+                &native::Reset { conversation_id: conversation.to_owned(), position: position(epoch, seq), reason },
             ),
             Effect::Shutdown { reconnect_after } => Encoded::event(name::SERVER_SHUTDOWN, &shutdown(reconnect_after)),
             Effect::Delivered { conversation, seq, user } => Encoded::event(
@@ -206,16 +218,18 @@ fn fail(socket: &Socket, event: Event, failure: Failure) {
     tracing::debug!(event = %event.name, code = failure.code.as_str(), message = %failure.message, "refused an event");
     match event.ack {
         Some(ack) => ack.send(socket, &Encoded::ack(&Ack::<()>::from(Err(failure)))),
-        None => socket.emit(Encoded::event(
-            name::ERROR,
-            &native::ErrorEvent {
-                code: failure.code.as_str(),
-                message: &failure.message,
-                event: Some(&event.name),
-                retryable: failure.code.retryable(),
-            },
-        )),
+        None => socket.emit(error(&event.name, &failure)),
     }
+}
+
+fn error(event: &str, failure: &Failure) -> Encoded {
+    let (code, message) = (failure.code.as_str(), failure.message.as_str());
+    let error = native::ErrorEvent { code, message, event: Some(event), retryable: failure.code.retryable() };
+    Encoded::event(name::ERROR, &error)
+}
+
+fn position(epoch: &str, seq: u64) -> native::Position {
+    native::Position { epoch: epoch.to_owned(), seq }
 }
 
 fn member_change<'a>(member: &Member<'a>) -> native::MemberChange<'a> {

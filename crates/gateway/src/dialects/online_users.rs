@@ -79,6 +79,8 @@ impl Dialect for OnlineUsers {
             | Effect::DocumentCursor { .. }
             | Effect::Call { .. }
             | Effect::Upload { .. }
+            | Effect::Synced { .. }
+            | Effect::Reset { .. }
             | Effect::TokenExpiring { .. } => return None,
         })
     }

@@ -69,6 +69,8 @@ impl Dialect for Rooms {
             | Effect::DocumentCursor { .. }
             | Effect::Call { .. }
             | Effect::Upload { .. }
+            | Effect::Synced { .. }
+            | Effect::Reset { .. }
             | Effect::TokenExpiring { .. } => return None,
         })
     }

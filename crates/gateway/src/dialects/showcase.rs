@@ -84,6 +84,8 @@ impl Dialect for Showcase {
             | Effect::Read { .. }
             | Effect::Call { .. }
             | Effect::Upload { .. }
+            | Effect::Synced { .. }
+            | Effect::Reset { .. }
             | Effect::TokenExpiring { .. } => return None,
         })
     }

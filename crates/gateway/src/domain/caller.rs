@@ -1,9 +1,9 @@
 //! Who gives a command, and which rooms they may name.
 
-use trunkline_hub::{Socket, Targets};
+use trunkline_hub::{RoomName, Socket, Targets};
 use trunkline_protocol::{Code, Failure, ids};
 
-use super::Session;
+use super::{Session, user_room};
 
 /// A user who gives a command: through a socket, or over HTTP without one. Or somebody that a back end speaks for.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ impl<'a> Caller<'a> {
     ///
     /// # Errors
     /// `invalid` or `forbidden`.
-    pub(super) fn may_enter(self, room: &str) -> Result<(), Failure> {
+    pub(crate) fn may_enter(self, room: &str) -> Result<(), Failure> {
         ids::check("conversationId", room)?;
         ids::may_enter(self.user, room)?;
         // Of other nodes' sockets the store knows.
@@ -72,6 +72,11 @@ impl<'a> Caller<'a> {
             return Err(others_socket());
         }
         Ok(())
+    }
+
+    /// The room by which this user hears a conversation: a direct one comes to all sockets of its two users.
+    pub(crate) fn heard_by(self, conversation: &str) -> RoomName {
+        if ids::direct_members(conversation).is_some() { user_room(self.user) } else { conversation.into() }
     }
 
     /// `targets` less the calling socket.

@@ -7,7 +7,10 @@ use trunkline_protocol::{Code, Failure, limits, native};
 use trunkline_store::{Joined, Member, ReadRange};
 
 use super::{Caller, Domain, Effect, Session, effect, messages, session::store_id, store_failure, user_room};
-use crate::time::now_ms;
+use crate::{
+    resume::{CatchUp, Position},
+    time::now_ms,
+};
 
 impl Domain {
     /// Puts `socket` into a conversation and answers its latest messages, or those after a position.
@@ -19,8 +22,10 @@ impl Domain {
         let caller = Caller::of(socket)?;
         caller.may_enter(conversation)?;
         let user = caller.id();
-        // In the room before the log is read: what is sent in between comes live, and perhaps twice, but never not at all.
-        // And heard: what other nodes send there arrives.
+        // In the room before the log is read, and what comes live waits until the answer is out. Whoever is in it already hears
+        // it all along. And heard: what other nodes send there arrives.
+        let reader = (!socket.is_in(conversation))
+            .then(|| self.streams.read(socket, &caller.heard_by(conversation), conversation));
         let fresh = socket.join(conversation);
         let joined = match socket.namespace().heard(&[conversation.into()]).await {
             true => self.join_in_store(socket, user, ask).await,
@@ -30,6 +35,9 @@ impl Domain {
             Ok(_) if fresh => self.announce_member(socket, user, conversation, true),
             Err(_) if fresh => drop(socket.leave(conversation)),
             _ => {}
+        }
+        if let (Ok(joined), Some(reader), Some(session)) = (&joined, reader, Session::of(socket)) {
+            session.answered(CatchUp::answered(reader, Position::new(joined.epoch.as_str(), joined.seq)));
         }
         joined
     }
@@ -107,7 +115,7 @@ impl Domain {
         }
     }
 
-    fn announce_member(&self, socket: &Socket, user: &str, conversation: &str, joined: bool) {
+    pub(crate) fn announce_member(&self, socket: &Socket, user: &str, conversation: &str, joined: bool) {
         let name = Session::of(socket).and_then(Session::name);
         let member = effect::Member { conversation, user, socket: socket.id(), name: name.as_deref(), at_ms: now_ms() };
         let others = Targets::room(conversation).except(socket.id().room());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use trunkline_protocol::native::Notification;
+use trunkline_protocol::native::{Notification, ResetReason};
 
 /// What happened. Times are milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +128,29 @@ pub enum Effect<'a> {
     TokenExpiring {
         /// When.
         expires_at_ms: i64,
+    },
+    /// A socket that came back with a cursor has everything of a conversation that it missed. Goes to that socket.
+    Synced {
+        /// Which one.
+        conversation: &'a str,
+        /// In which log.
+        epoch: &'a str,
+        /// Up to which number.
+        seq: u64,
+        /// How many messages it was.
+        count: u64,
+    },
+    /// Messages of a conversation are missing for good: whoever hears this reloads what they show. Goes to those sockets that
+    /// miss some.
+    Reset {
+        /// Which one.
+        conversation: &'a str,
+        /// In which log it goes on.
+        epoch: &'a str,
+        /// Behind which number.
+        seq: u64,
+        /// Why.
+        reason: ResetReason,
     },
     /// This node is going away.
     Shutdown {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use trunkline_adapter as adapter;
-use trunkline_hub::{RoomName, Targets};
+use trunkline_hub::{Encoded, RoomName, Targets};
 use trunkline_protocol::{
     Code, Failure, ids, limits,
     native::{Content, Message, Sent, Stored},
@@ -15,6 +15,7 @@ use trunkline_store::{self as store, Entry, Kind, NewEntry, Publication};
 use super::{Caller, Domain, store_failure, user_room};
 use crate::{
     dialects::Echo,
+    resume::Position,
     time::{iso, now_ms},
 };
 
@@ -84,7 +85,7 @@ impl Domain {
             client_message_id: client_message_id.clone(),
             timestamp: iso(timestamp_ms),
         };
-        let (publications, relays) = self.publications(caller, &message)?;
+        let Broadcasts { publications, relays, echo } = self.broadcasts(caller, &message)?;
         let body = Body {
             content: message.content,
             recipient_user_id: message.recipient_user_id,
@@ -104,6 +105,10 @@ impl Domain {
             let (seq, epoch, message_id) = (appended.seq, &*appended.epoch, &*appended.message_id);
             relays.iter().for_each(|relay| self.cluster.relay(relay, &adapter::Filled { seq, epoch, message_id }));
         }
+        if let Some(socket) = caller.socket().filter(|_| !echo && !appended.duplicate) {
+            let at = Position::new(appended.epoch.as_str(), appended.seq);
+            self.streams.sent(socket, &caller.heard_by(conversation), conversation, &at);
+        }
         Ok(Sent {
             message_id: appended.message_id,
             seq: appended.seq,
@@ -115,14 +120,12 @@ impl Domain {
 
     /// The broadcasts that the store sends once it knows the message's place: one per namespace and audience. And the same
     /// for members that don't hear those.
-    fn publications(
-        &self,
-        caller: Caller<'_>,
-        message: &Message,
-    ) -> Result<(Vec<Publication>, Vec<adapter::Relay>), Failure> {
-        let (mut publications, mut relays) = (Vec::new(), Vec::new());
+    fn broadcasts(&self, caller: Caller<'_>, message: &Message) -> Result<Broadcasts, Failure> {
+        let (mut publications, mut relays, mut echo) = (Vec::new(), Vec::new(), false);
+        let here = caller.socket().map(|socket| socket.namespace().name());
         for speaker in &self.speakers {
             let Some(words) = speaker.dialect.message(message, caller.socket()) else { continue };
+            echo |= words.echo == Echo::All && here == Some(speaker.namespace.as_str());
             for audience in audiences(caller, message, words.echo) {
                 let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
                 let mut template = template.map_err(|error| {
@@ -133,8 +136,24 @@ impl Domain {
                 publications.push(publication(template));
             }
         }
-        Ok((publications, relays))
+        Ok(Broadcasts { publications, relays, echo })
     }
+
+    /// A log entry as the event that `namespace` hears of it; `None` when its dialect has no word for it.
+    pub(crate) fn event_of(&self, namespace: &str, conversation: &str, entry: Entry) -> Option<Encoded> {
+        let epoch = entry.epoch.clone();
+        let mut message = from_entries(conversation, vec![entry], &epoch).pop()?;
+        let stored = message.stored.take()?;
+        self.speaker(namespace)?.dialect.message(&message, None)?.complete(&stored)
+    }
+}
+
+/// A message on its way to its hearers.
+struct Broadcasts {
+    publications: Vec<Publication>,
+    relays: Vec<adapter::Relay>,
+    /// Whether the calling socket hears it too.
+    echo: bool,
 }
 
 /// Who hears a message: a conversation's members. A direct one goes to all sockets of the recipient and, as far as `echo` says,

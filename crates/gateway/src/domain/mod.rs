@@ -25,11 +25,12 @@ pub use caller::Caller;
 pub use effect::{Effect, Member};
 pub use presence::PresencePolicy;
 pub use session::Session;
+pub(crate) use session::store_id;
 
 pub(crate) use limits::{Limits, Verdict};
 
 use self::tokens::Tokens;
-use crate::{auth::Authenticator, config::Notify, dialects::Dialect};
+use crate::{auth::Authenticator, config::Notify, dialects::Dialect, resume::Streams};
 
 /// A namespace and what is spoken in it.
 #[derive(Clone)]
@@ -66,7 +67,7 @@ pub enum Relay {
 /// a dynamic one is a realm of its own.
 pub struct Domain {
     cluster: Cluster,
-    store: Store,
+    pub(crate) store: Store,
     /// The namespaces of this realm.
     speakers: Vec<Speaker>,
     authenticator: Authenticator,
@@ -74,9 +75,13 @@ pub struct Domain {
     leeway: Duration,
     tokens: Arc<Tokens>,
     /// Tasks that outlive the event that began them: departures, typing that stops by itself.
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// Set when the node shuts down: what waits, stops waiting.
     leaving: CancellationToken,
+    /// The stored messages on their way to this node's sockets.
+    pub(crate) streams: Arc<Streams>,
+    /// Ends the repairing, when there is nobody left to repair for.
+    pub(crate) closing: CancellationToken,
 }
 
 /// What the operator decided.
@@ -103,6 +108,8 @@ pub struct Parts {
     pub policy: Policy,
     /// How long after its token's end a socket is closed.
     pub leeway: Duration,
+    /// The stored messages on their way to this node's sockets.
+    pub streams: Arc<Streams>,
 }
 
 impl std::fmt::Debug for Domain {
@@ -114,7 +121,7 @@ impl std::fmt::Debug for Domain {
 impl Domain {
     /// The common realm.
     pub fn new(parts: Parts) -> Self {
-        let Parts { cluster, store, speakers, authenticator, policy, leeway } = parts;
+        let Parts { cluster, store, speakers, authenticator, policy, leeway, streams } = parts;
         Self {
             cluster,
             store,
@@ -125,6 +132,8 @@ impl Domain {
             tokens: Arc::default(),
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
+            streams,
+            closing: CancellationToken::new(),
         }
     }
 
@@ -141,6 +150,8 @@ impl Domain {
             tokens: Arc::clone(&self.tokens),
             tasks: self.tasks.clone(),
             leaving: self.leaving.clone(),
+            streams: Arc::clone(&self.streams),
+            closing: self.closing.clone(),
         }
     }
 
@@ -157,6 +168,7 @@ impl Domain {
     /// Stops everything that waits, and returns when it has stopped. The last call.
     pub async fn close(&self) {
         self.leaving.cancel();
+        self.closing.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -168,9 +180,8 @@ impl Domain {
     }
 
     /// Tells one socket, in the words of its namespace.
-    fn tell(&self, socket: &Socket, effect: Effect<'_>) {
-        let speaker = self.speakers.iter().find(|speaker| speaker.namespace == socket.namespace().name());
-        if let Some(event) = speaker.and_then(|speaker| speaker.dialect.words(effect)) {
+    pub(crate) fn tell(&self, socket: &Socket, effect: Effect<'_>) {
+        if let Some(event) = self.words(socket.namespace().name(), effect) {
             socket.emit(event);
         }
     }
@@ -204,6 +215,22 @@ impl Domain {
         Ok(())
     }
 
+    /// An effect as the event of a namespace; `None` when its dialect has no word for it.
+    pub(crate) fn words(&self, namespace: &str, effect: Effect<'_>) -> Option<Encoded> {
+        self.speaker(namespace)?.dialect.words(effect)
+    }
+
+    /// Tells a socket that something it asked for by connecting could not be done.
+    pub(crate) fn failed(&self, socket: &Socket, what: &str, failure: &Failure) {
+        if let Some(speaker) = self.speaker(socket.namespace().name()) {
+            speaker.dialect.failed(socket, what, failure);
+        }
+    }
+
+    fn speaker(&self, namespace: &str) -> Option<&Speaker> {
+        self.speakers.iter().find(|speaker| speaker.namespace == namespace)
+    }
+
     /// Tells everyone in `targets`, in all namespaces.
     fn announce(&self, effect: Effect<'_>, targets: &Targets, volatile: bool) {
         for speaker in &self.speakers {
@@ -219,7 +246,7 @@ fn user_room(user: &str) -> RoomName {
 }
 
 /// A command failed because of the store. Details are for the log, not for the client.
-fn store_failure(error: &StoreError) -> Failure {
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
     match error {
         StoreError::InvalidCursor => Failure::invalid("cursor is none that this server gave out"),
         StoreError::NotFound => Failure::new(Code::NotFound, "there is no such message, not any more or never"),

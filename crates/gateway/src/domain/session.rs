@@ -11,7 +11,7 @@ use super::{
     tokens::Watched,
     typing::Typing,
 };
-use crate::auth::Identity;
+use crate::{auth::Identity, resume::CatchUp};
 
 /// Kept with a socket from the moment it is let in.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Session {
     pub(super) typing: Mutex<Typing>,
     /// What it calls itself, in dialects where sockets do.
     name: Mutex<Option<Box<str>>>,
+    /// Conversations that it was just answered about, until the answers are out.
+    answered: Mutex<Vec<CatchUp>>,
     /// When its token runs out: as in `identity`, until it is renewed.
     expires_at: Mutex<Option<SystemTime>>,
     pub(super) watched: Mutex<Watched>,
@@ -50,6 +52,7 @@ impl Session {
             registration: tokio::sync::Mutex::new(Registration::Pending),
             typing: Mutex::default(),
             name: Mutex::default(),
+            answered: Mutex::default(),
             watched: Mutex::default(),
             limits: limits.map(Box::new),
         }
@@ -63,6 +66,16 @@ impl Session {
     /// Lets the socket call itself something.
     pub fn set_name(&self, name: &str) {
         *self.name.lock() = Some(name.into());
+    }
+
+    /// The answer that is about to go out says what the socket has of a conversation; what is newer follows it.
+    pub(super) fn answered(&self, catch_up: CatchUp) {
+        self.answered.lock().push(catch_up);
+    }
+
+    /// What was noted since the last call.
+    pub(crate) fn take_answered(&self) -> Vec<CatchUp> {
+        std::mem::take(&mut *self.answered.lock())
     }
 
     /// When its token runs out, if it does.
@@ -86,7 +99,7 @@ impl Session {
 }
 
 /// A socket's name in the store. A lane may use one id for all namespaces of a connection; the store counts each.
-pub(super) fn store_id(socket: &Socket) -> String {
+pub(crate) fn store_id(socket: &Socket) -> String {
     store_name(socket.namespace().name(), socket.id())
 }
 

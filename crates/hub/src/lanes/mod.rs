@@ -118,6 +118,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// `last` may be lost when nothing can be queued any more.
     fn close(&self, how: Close, last: Option<&Packet>);
 
+    /// Bytes that wait to be written.
+    fn backlog(&self) -> usize;
+
     /// `websocket` or `polling`.
     fn transport(&self) -> &'static str;
 }

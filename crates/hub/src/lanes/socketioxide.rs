@@ -330,6 +330,10 @@ impl Outbox for Arc<WayOut> {
         }
     }
 
+    fn backlog(&self) -> usize {
+        0
+    }
+
     fn transport(&self) -> &'static str {
         if self.is_websocket() { "websocket" } else { "polling" }
     }

@@ -74,6 +74,10 @@ impl Outbox for Seen {
         record.closed.push(how);
     }
 
+    fn backlog(&self) -> usize {
+        0
+    }
+
     fn transport(&self) -> &'static str {
         "test"
     }

@@ -599,6 +599,10 @@ impl LaneOutbox for Arc<Way> {
         }
     }
 
+    fn backlog(&self) -> usize {
+        self.connection.outbox.lock().bytes()
+    }
+
     fn transport(&self) -> &'static str {
         "websocket"
     }

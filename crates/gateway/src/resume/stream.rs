@@ -1,0 +1,328 @@
+//! The messages of one conversation on their way to the sockets of this node that hear them: in log order, each once.
+//!
+//! Pure: whoever calls brings the messages and does the sending. Nearly all sockets stand where the stream stands and
+//! cost nothing here; those that don't are `apart`: they read the log behind it, or have read the log ahead of it.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    hash::Hash,
+    sync::Arc,
+};
+
+use super::merge::{Buffer, Continue, Merged, PageHead, Position, Reason, follow};
+
+/// Messages on their way back that are remembered with their senders.
+const OWN: usize = 1_024;
+
+/// A stream to sockets named by `K`, of messages `T`.
+#[derive(Debug)]
+pub struct Stream<K, T> {
+    /// What every socket that is not apart has; `None` until the first message, or the first reader, tells.
+    at: Option<Position>,
+    /// Live messages behind a gap.
+    held: Buffer<T>,
+    /// Whether somebody reads the gap from the log. Live messages are held until that is done.
+    repairing: bool,
+    apart: HashMap<K, Apart<T>>,
+    /// Messages that this node's sockets sent and that have not come back yet: they are not for their senders. No more than
+    /// [`OWN`]: of older ones a sender may hear itself.
+    own: VecDeque<(Position, K)>,
+    /// Who sent the message that is being delivered.
+    sender: Option<K>,
+    /// Counts the readers, so that one which was replaced finds out.
+    readers: u64,
+}
+
+/// A socket that does not stand where the stream stands.
+#[derive(Debug)]
+enum Apart<T> {
+    /// It reads the log. What comes live waits; `None` for what is not for this socket.
+    Reading { reader: u64, live: Buffer<Option<T>> },
+    /// It has everything up to here.
+    Ahead(Position),
+}
+
+/// What to do with a live message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Live<T> {
+    /// Hand it to everyone whom [`Stream::admit`] lets have it, then call [`Stream::advance`].
+    Deliver(T),
+    /// It waits for what is missing before it; with `true`, somebody must begin to repair.
+    Held(bool),
+    /// It was delivered before.
+    Repeat,
+}
+
+/// What a reader finds at its end, see [`Stream::end_reading`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended<T> {
+    /// What waited for it, and with which number that ends.
+    Whole {
+        /// To be handed to the socket under the same lock.
+        messages: Vec<(u64, T)>,
+        /// The socket has everything up to here then.
+        end: u64,
+    },
+    /// More must be read.
+    Short,
+}
+
+/// What a page means for the stream, see [`Stream::begin_page`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Deliver its entries that are new, then call [`Stream::end_page`].
+    Deliver,
+    /// Tell everyone whom [`Stream::admit_reset`] lets hear it that messages are missing, and call [`Stream::reset_told`]. Then
+    /// as with `Deliver`.
+    Reset(Reset),
+    /// The same, and read again instead: the page was read from elsewhere.
+    Restart(Reset),
+}
+
+/// Some messages can't be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Why.
+    pub reason: Reason,
+    /// From where it goes on.
+    pub to: Position,
+    /// Only sockets that had read ahead are concerned: what they read is gone.
+    strayed: bool,
+}
+
+impl<K, T> Default for Stream<K, T> {
+    fn default() -> Self {
+        Self {
+            at: None,
+            held: Buffer::default(),
+            repairing: false,
+            apart: HashMap::new(),
+            own: VecDeque::new(),
+            sender: None,
+            readers: 0,
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
+    /// Where it stands.
+    pub fn position(&self) -> Option<&Position> {
+        self.at.as_ref()
+    }
+
+    /// A live message came in.
+    pub fn live(&mut self, epoch: &str, seq: u64, message: T) -> Live<T> {
+        let Some(at) = &mut self.at else {
+            // Whoever is here came by another way than reading the log, and has a claim on what comes from now on.
+            self.at = Some(Position::new(epoch, seq.saturating_sub(1)));
+            return Live::Deliver(message);
+        };
+        let same = *at.epoch == *epoch;
+        if same && seq <= at.seq {
+            return Live::Repeat;
+        }
+        let begins = at.epoch.is_empty();
+        if (same || begins) && seq == at.seq + 1 && !self.repairing {
+            if begins {
+                at.epoch = epoch.into();
+            }
+            return Live::Deliver(message);
+        }
+        self.held.push(epoch, seq, message);
+        Live::Held(!std::mem::replace(&mut self.repairing, true))
+    }
+
+    /// Before the message `seq`, which was written when the log was named `written`, is delivered.
+    pub fn announce(&mut self, seq: u64, written: &str) {
+        let own = self.own.iter().find(|(own, _)| own.seq == seq && *own.epoch == *written);
+        self.sender = own.map(|(_, sender)| sender.clone());
+        let Some(at) = &self.at else { return };
+        for apart in self.apart.values_mut() {
+            // A place for it, which `admit` fills.
+            if let Apart::Reading { live, .. } = apart {
+                live.push(&at.epoch, seq, None);
+            }
+        }
+    }
+
+    /// Whether the message that was announced goes to this socket now. One that reads the log gets it later.
+    pub fn admit(&mut self, socket: &K, seq: u64, message: &T) -> bool {
+        if self.sender.as_ref() == Some(socket) {
+            return false;
+        }
+        if self.apart.is_empty() {
+            return true;
+        }
+        match self.apart.get_mut(socket) {
+            None => true,
+            Some(Apart::Reading { live, .. }) => {
+                if let Some(place) = live.last_mut() {
+                    *place = Some(message.clone());
+                }
+                false
+            }
+            Some(Apart::Ahead(has)) => has.seq < seq,
+        }
+    }
+
+    /// The message that was announced is delivered.
+    pub fn advance(&mut self, seq: u64) {
+        let Some(at) = &mut self.at else { return };
+        at.seq = seq;
+        self.apart.retain(|_, apart| !matches!(apart, Apart::Ahead(has) if has.epoch == at.epoch && has.seq <= seq));
+        self.own.retain(|(own, _)| own.epoch != at.epoch || own.seq > seq);
+    }
+
+    /// A socket of this node sent the message at `position`, and is not to hear it.
+    pub fn sent(&mut self, socket: &K, position: &Position) {
+        if self.at.as_ref().is_some_and(|at| at.epoch == position.epoch && position.seq <= at.seq) {
+            return;
+        }
+        if self.own.len() == OWN {
+            self.own.pop_front();
+        }
+        self.own.push_back((position.clone(), socket.clone()));
+    }
+
+    /// The newest number of the log is known to be at least this: whether somebody must begin to repair.
+    pub fn behind(&mut self, epoch: &str, newest: u64) -> bool {
+        let behind = self.at.as_ref().is_some_and(|at| {
+            // An empty log of a lost epoch is told when it begins again.
+            !epoch.is_empty() && (*at.epoch != *epoch || at.seq < newest)
+        });
+        behind && !std::mem::replace(&mut self.repairing, true)
+    }
+
+    /// A page was read after [`position`](Self::position) to repair the stream.
+    pub fn begin_page(&mut self, page: &PageHead<'_>) -> Repair {
+        let Some(at) = &mut self.at else { return Repair::Deliver };
+        if page.epoch.is_empty() {
+            // The log is gone and nobody writes: nothing can be read, and nobody could do anything with the news.
+            return Repair::Deliver;
+        }
+        let next = follow(at, page);
+        if *at.epoch != *page.epoch {
+            at.epoch = page.epoch.into();
+        }
+        // Who read ahead in a log that this one goes on from has read ahead in this one.
+        for apart in self.apart.values_mut() {
+            if let Apart::Ahead(has) = apart
+                && page.honours(has)
+            {
+                has.epoch = Arc::clone(&at.epoch);
+            }
+        }
+        let strayed = self.apart.values().any(|apart| matches!(apart, Apart::Ahead(has) if has.epoch != at.epoch));
+        match next {
+            Continue::Whole if strayed => Repair::Reset(Reset { reason: Reason::Lost, to: at.clone(), strayed: true }),
+            Continue::Whole => Repair::Deliver,
+            Continue::Trimmed(seq) => {
+                at.seq = seq;
+                Repair::Reset(Reset { reason: Reason::Trimmed, to: at.clone(), strayed: false })
+            }
+            Continue::Lost(seq) => {
+                at.seq = seq;
+                Repair::Restart(Reset { reason: Reason::Lost, to: at.clone(), strayed: false })
+            }
+        }
+    }
+
+    /// Whether a socket is to hear of a reset: not if it is reading, or has read as far already.
+    pub fn admit_reset(&self, socket: &K, reset: &Reset) -> bool {
+        match self.apart.get(socket) {
+            None => !reset.strayed,
+            Some(Apart::Reading { .. }) => false,
+            Some(Apart::Ahead(has)) => has.epoch != reset.to.epoch || has.seq < reset.to.seq,
+        }
+    }
+
+    /// The reset was told: whoever heard it stands where the stream stands.
+    pub fn reset_told(&mut self) {
+        let at = self.at.as_ref();
+        self.apart.retain(|_, apart| match apart {
+            Apart::Reading { .. } => true,
+            Apart::Ahead(has) => at.is_some_and(|at| has.epoch == at.epoch && has.seq > at.seq),
+        });
+    }
+
+    /// The entries of a page are delivered, the last page with `last`. Returns what was held and follows, to be delivered each
+    /// as a live message is; `None` when more must be read.
+    pub fn end_page(&mut self, last: bool) -> Option<Vec<(u64, T)>> {
+        let at = self.at.as_ref().filter(|_| last)?;
+        match self.held.take_after(at) {
+            Merged::Whole(held) => {
+                self.repairing = false;
+                Some(held)
+            }
+            Merged::Short => None,
+        }
+    }
+
+    /// Nobody repairs any more, whatever is missing: the next look begins anew.
+    pub fn give_up(&mut self) {
+        self.held = Buffer::default();
+        self.repairing = false;
+    }
+
+    /// A socket begins to read the log: from here on live messages wait for it. Returns the reader's number.
+    pub fn begin_reading(&mut self, socket: &K) -> u64 {
+        self.readers += 1;
+        let reading = Apart::Reading { reader: self.readers, live: Buffer::default() };
+        self.apart.insert(socket.clone(), reading);
+        self.readers
+    }
+
+    /// The socket has read everything up to `position`, or is to have nothing before it. Returns what waited for it and follows;
+    /// from then on it hears what all others hear. `None` when another reader took over. `Short` also when the stream stands in
+    /// another log: then that must be [looked at](Self::doubt) first.
+    pub fn end_reading(&mut self, socket: &K, reader: u64, position: &Position) -> Option<Ended<T>> {
+        let Entry::Occupied(mut entry) = self.apart.entry(socket.clone()) else { return None };
+        let Apart::Reading { reader: current, live } = entry.get_mut() else { return None };
+        if *current != reader {
+            return None;
+        }
+        if self.at.as_ref().is_some_and(|at| at.epoch != position.epoch) {
+            return Some(Ended::Short);
+        }
+        let Merged::Whole(waited) = live.take_after(position) else { return Some(Ended::Short) };
+        let end = waited.last().map_or(position.seq, |(seq, _)| *seq);
+        match &self.at {
+            // What it does not have was skipped with a word to the others.
+            Some(at) if at.seq > end => return Some(Ended::Short),
+            Some(at) if at.seq == end => drop(entry.remove()),
+            Some(at) => drop(entry.insert(Apart::Ahead(Position { seq: end, epoch: Arc::clone(&at.epoch) }))),
+            None => {
+                entry.remove();
+                self.at = Some(Position { seq: end, epoch: Arc::clone(&position.epoch) });
+            }
+        }
+        let messages = waited.into_iter().filter_map(|(seq, message)| Some((seq, message?))).collect();
+        Some(Ended::Whole { messages, end })
+    }
+
+    /// Whether some socket reads the log behind this stream.
+    pub fn is_read(&self) -> bool {
+        self.apart.values().any(|apart| matches!(apart, Apart::Reading { .. }))
+    }
+
+    /// Whether all sockets stand where the stream stands.
+    pub fn is_even(&self) -> bool {
+        self.apart.is_empty()
+    }
+
+    /// A reader found another log than the stream knows: whether somebody must begin to repair.
+    pub fn doubt(&mut self, found: &Position) -> bool {
+        let other = self.at.as_ref().is_some_and(|at| at.epoch != found.epoch);
+        other && !std::mem::replace(&mut self.repairing, true)
+    }
+
+    /// The reader gives up, and its socket with it.
+    pub fn abandon(&mut self, socket: &K, reader: u64) {
+        if matches!(self.apart.get(socket), Some(Apart::Reading { reader: current, .. }) if *current == reader) {
+            self.apart.remove(socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
