@@ -25,6 +25,8 @@ struct Held {
     session: Session,
     /// When it ends; `None` while the socket is connected.
     ends: Option<Instant>,
+    /// It was in too many rooms: not all were remembered.
+    full: bool,
 }
 
 impl MemorySessions {
@@ -52,15 +54,17 @@ impl Sessions for MemorySessions {
     }
 
     async fn begin(&self, id: &str, session: &Session) -> Result<()> {
-        self.sessions.lock().by_id.insert(id.to_owned(), Held { session: session.clone(), ends: None });
+        self.sessions.lock().by_id.insert(id.to_owned(), Held { session: session.clone(), ends: None, full: false });
         Ok(())
     }
 
     async fn enter(&self, id: &str, room: &str, seen: &Position) -> Result<()> {
-        if let Some(Held { session, .. }) = self.sessions.lock().by_id.get_mut(id) {
+        if let Some(Held { session, full, .. }) = self.sessions.lock().by_id.get_mut(id) {
+            let known = session.rooms.len();
             match session.rooms.iter_mut().find(|(name, _)| name == room) {
                 Some((_, position)) => *position = seen.clone(),
-                None => session.rooms.push((room.to_owned(), seen.clone())),
+                None if known < MAX_SESSION_ROOMS => session.rooms.push((room.to_owned(), seen.clone())),
+                None => *full = true,
             }
         }
         Ok(())
@@ -92,7 +96,6 @@ impl Sessions for MemorySessions {
     async fn take(&self, id: &str) -> Result<Option<Session>> {
         let mut table = self.sessions.lock();
         table.forget_ended();
-        let taken = table.by_id.remove(id).map(|held| held.session);
-        Ok(taken.filter(|session| session.rooms.len() <= MAX_SESSION_ROOMS))
+        Ok(table.by_id.remove(id).filter(|held| !held.full).map(|held| held.session))
     }
 }

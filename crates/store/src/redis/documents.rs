@@ -41,10 +41,7 @@ impl Documents for RedisDocuments {
         script.arg(content).arg(base.map(|base| base.to_string()).unwrap_or_default());
         script.arg(DOCUMENT_KEPT.as_secs() * 1_000);
         add_publications(&mut script, publications);
-        let (stored, version, current): (bool, u64, Option<String>) = self.link.script(&script).await?;
-        Ok(match current {
-            None if stored => Written::Stored { version },
-            content => Written::Conflict(Document { content: content.unwrap_or_default(), version }),
-        })
+        let (stored, version, content): (bool, u64, String) = self.link.script(&script).await?;
+        Ok(if stored { Written::Stored { version } } else { Written::Conflict(Document { content, version }) })
     }
 }

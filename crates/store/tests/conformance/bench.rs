@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use trunkline_redis::{Event, Limits, PubSub, Topology};
-use trunkline_store::{LogLimits, NodeIdentity, Store};
+use trunkline_redis::{Event, Limits as LinkLimits, PubSub, Topology};
+use trunkline_store::{Limits, LogLimits, NodeIdentity, Store};
 use trunkline_testkit::RedisServer;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ impl Bench {
     pub(crate) async fn at(url: &str) -> Self {
         let topology: Topology = url.parse().unwrap();
         let (sender, published) = mpsc::unbounded_channel();
-        let (pubsub, mut events) = PubSub::start(&topology, Limits::default());
+        let (pubsub, mut events) = PubSub::start(&topology, LinkLimits::default());
         pubsub.psubscribe(&["*"]).await.unwrap();
         let mut subscriber = JoinSet::new();
         subscriber.spawn(async move {
@@ -69,7 +69,7 @@ impl Bench {
     }
 
     /// The same place, with other limits.
-    pub(crate) fn with_limits(&self, limits: LogLimits) -> Store {
+    pub(crate) fn with_limits(&self, limits: impl Into<Limits>) -> Store {
         self.backend.store(limits)
     }
 
@@ -84,7 +84,7 @@ impl Bench {
 }
 
 impl Backend {
-    fn store(&self, limits: LogLimits) -> Store {
+    fn store(&self, limits: impl Into<Limits>) -> Store {
         let node = NodeIdentity {
             id: "node-1".into(),
             epoch: "e1".into(),

@@ -6,15 +6,15 @@ use futures_util::future::join_all;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_store::{
-    Appended, Entry, Fill, Kind, LogLimits, LogPage, MessageLog, NewEntry, Part, Publication, ReadRange, Standing,
-    parse_message_id,
+    Appended, Entry, Fill, Kind, LogLimits, LogPage, MessageLog, NewEntry, Part, Position, Publication, ReadRange,
+    Standing, parse_message_id,
 };
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }
 
-fn entry(body: &str) -> NewEntry {
+pub(crate) fn entry(body: &str) -> NewEntry {
     NewEntry {
         conversation: "general".into(),
         kind: Kind::Message,
@@ -38,11 +38,11 @@ fn to(channel: &str, parts: Vec<Part>) -> Publication {
     Publication { channel: channel.as_bytes().to_vec(), parts }
 }
 
-async fn append(log: &dyn MessageLog, body: &str) -> Appended {
+pub(crate) async fn append(log: &dyn MessageLog, body: &str) -> Appended {
     log.append(entry(body), &[]).await.unwrap()
 }
 
-async fn read(log: &dyn MessageLog, after: Option<u64>, before: Option<u64>, limit: usize) -> LogPage {
+pub(crate) async fn read(log: &dyn MessageLog, after: Option<u64>, before: Option<u64>, limit: usize) -> LogPage {
     log.read("general", ReadRange { after, before, limit }).await.unwrap()
 }
 
@@ -239,4 +239,19 @@ pub(crate) async fn a_cursor_beyond_the_end_is_not_complete(bench: Bench) {
         assert_eq!((seqs(&page), page.complete), (vec![], false), "after {after}");
     }
     assert!(read(log, None, Some(u64::MAX), 50).await.complete);
+}
+
+pub(crate) async fn the_ends_of_many_logs_are_read_at_once(bench: Bench) {
+    let log = &*bench.store.log;
+    let first = append(log, "{}").await;
+    append(log, "{}").await;
+    let elsewhere = log.append(NewEntry { conversation: "other".into(), ..entry("{}") }, &[]).await.unwrap();
+    let ends = log.ends(&["other".into(), "nowhere".into(), "general".into()]).await.unwrap();
+    let end = |epoch: &str, seq| Position { epoch: epoch.into(), seq };
+    assert_eq!(ends, [end(&elsewhere.epoch, 1), end("", 0), end(&first.epoch, 2)]);
+    assert_eq!(log.ends(&[]).await.unwrap(), []);
+
+    let page = read(log, None, None, 10).await;
+    assert!(page.honours(&ends[2]) && page.honours(&end("", 0)));
+    assert!(!page.honours(&end(&first.epoch, 3)) && !page.honours(&end("other", 1)));
 }

@@ -168,3 +168,85 @@ pub(crate) async fn a_sweep_among_the_living_finds_nobody(bench: Bench) {
     assert_eq!(presence.count().await.unwrap(), 1);
     assert_eq!(members(presence, "room").await, [member("alice", 1)]);
 }
+
+pub(crate) async fn nobody_joins_what_is_called_like_another_socket(bench: Bench) {
+    let presence = &*bench.store.presence;
+    let guard = strings(&["s2", "s2@/chat"]);
+    presence.connect("alice", "s1").await.unwrap();
+    assert!(matches!(presence.join("s2", "alice", "s1", &guard).await.unwrap(), Joined::In(_)), "nobody has the name");
+    presence.leave("s2", "alice", "s1").await.unwrap();
+
+    presence.connect("bob", "s2@/chat").await.unwrap();
+    assert_eq!(presence.join("s2", "alice", "s1", &guard).await.unwrap(), Joined::NameTaken);
+    assert_eq!(members(presence, "s2").await, [], "she is not in it");
+    assert!(matches!(presence.join("s2", "bob", "s2@/chat", &guard).await.unwrap(), Joined::In(_)), "it is his own");
+    assert!(presence.any_socket(&guard).await.unwrap());
+    assert!(!presence.any_socket(&strings(&["s3"])).await.unwrap());
+    assert!(!presence.any_socket(&[]).await.unwrap());
+    let elsewhere = bench.store.realm("elsewhere");
+    assert!(!elsewhere.presence.any_socket(&guard).await.unwrap());
+
+    presence.disconnect("bob", "s2@/chat").await.unwrap();
+    presence.leave("s2", "bob", "s2@/chat").await.unwrap();
+    assert!(matches!(presence.join("s2", "alice", "s1", &guard).await.unwrap(), Joined::In(_)), "the name is free");
+}
+
+pub(crate) async fn pages_of_a_room_show_each_user_once_with_all_sockets(bench: Bench) {
+    let presence = &*bench.store.presence;
+    let names: Vec<String> = (0..41).map(|n| format!("{}\u{1}{n}", "u".repeat(n % 3))).collect();
+    for (n, user) in names.iter().enumerate() {
+        for socket in 0..=n % 3 {
+            presence.enter("room", user, &format!("s{socket}")).await.unwrap();
+        }
+    }
+    for limit in [1, 7, 41, 1_000] {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = presence.members("room", limit, cursor.as_deref()).await.unwrap();
+            assert!(page.members.len() <= limit);
+            all.extend(page.members);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let mut expected: Vec<Member> =
+            names.iter().enumerate().map(|(n, user)| member(user, 1 + n as u32 % 3)).collect();
+        expected.sort_by(|a, b| a.user_id.cmp(&b.user_id));
+        assert_eq!(all, expected, "pages of {limit}");
+    }
+    for cursor in ["", "x"] {
+        let refused = presence.members("room", 10, Some(cursor)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::InvalidCursor), "{cursor}: {refused:?}");
+    }
+}
+
+pub(crate) async fn a_room_with_more_sockets_than_a_page_is_read_whole(bench: Bench) {
+    let presence = &*bench.store.presence;
+    // One user fills more than a page of sockets by herself.
+    for (user, sockets) in [("alice", 10), ("bob", 2_100), ("carol", 1)] {
+        join_all((0..sockets).map(async |n| presence.enter("room", user, &format!("{user}{n}")).await.unwrap())).await;
+    }
+    let (mut all, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = presence.members("room", MAX_USERS, cursor.as_deref()).await.unwrap();
+        all.extend(page.members);
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(all, [member("alice", 10), member("bob", 2_100), member("carol", 1)]);
+}
+
+pub(crate) async fn huge_ids_are_ids(bench: Bench) {
+    let huge = |c: char| c.to_string().repeat(10_000 / c.len_utf8());
+    let (user, room, socket) = (huge('ü'), huge('{'), huge('\u{1}'));
+    let store = &bench.store;
+    assert!(store.presence.connect(&user, &socket).await.unwrap().first);
+    assert_eq!(join(&*store.presence, &room, &user, &socket).await, [member(&user, 1)]);
+    store.conversations.take_part(&room, &user).await.unwrap();
+    assert_eq!(store.conversations.list(&user, 1, None).await.unwrap().conversations[0].conversation, room);
+    store.presence.leave(&room, &user, &socket).await.unwrap();
+    assert!(store.presence.disconnect(&user, &socket).await.unwrap().last);
+}
