@@ -3,6 +3,7 @@
 //! - [`Topology`]: parsed from a URL; says what there is to reach and how
 //! - [`Commands`]: sends commands and scripts to whoever is responsible, and never twice unless told that it may
 //! - [`PubSub`]: subscriptions that heal by themselves, and one stream of what they bring
+//! - [`check`]: one look at everything that can be wrong, in words for whoever runs it
 //!
 //! In reading order: `url` and `topology`, `dial` (one connection to one server), `sentinels` and `discover` (who
 //! is master, who has which slot), `node` (a connection that is made when needed), `commands`, `pubsub`.
@@ -12,6 +13,7 @@
 //! out twice.
 
 mod backoff;
+mod check;
 mod commands;
 mod dial;
 mod discover;
@@ -25,6 +27,7 @@ mod tls;
 mod topology;
 mod url;
 
+pub use check::{Finding, Needs, Verdict, check};
 pub use commands::Commands;
 pub use error::{Error, Result};
 pub use limits::DEADLINE;

@@ -90,6 +90,16 @@ impl SlotMap {
         unique(masters.chain(self.ranges.iter().flat_map(|range| &range.replicas)))
     }
 
+    /// How many of the slots are served.
+    pub(crate) fn covered(&self) -> usize {
+        self.ranges.iter().map(|range| usize::from(range.last.saturating_sub(range.first)) + 1).sum()
+    }
+
+    /// Masters whose end would be that of their slots.
+    pub(crate) fn masters_without_replica(&self) -> Vec<Address> {
+        unique(self.ranges.iter().filter(|range| range.replicas.is_empty()).map(|range| &range.master))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -148,6 +158,8 @@ mod tests {
         assert_eq!(map.master(202), None);
         assert_eq!(map.masters(), [at(1), at(2)]);
         assert_eq!(map.nodes().len(), 4);
+        assert_eq!(map.covered(), 153);
+        assert!(map.masters_without_replica().is_empty());
         assert_eq!(SlotMap::default().master(0), None);
     }
 }

@@ -117,7 +117,6 @@ impl Topology {
         Some(self.0.sentinels.get_or_init(|| Sentinels::follow(sentinels, access, master)))
     }
 
-    #[cfg(test)]
     pub(crate) fn sentinel_access(&self) -> &Access {
         &self.0.sentinel_access
     }

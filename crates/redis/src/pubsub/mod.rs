@@ -2,10 +2,12 @@
 //!
 //! - [`queue`]: the way from the connections to whoever reads the events, bounded
 //! - [`session`]: the connections of one time between two losses
-//! - here: what is wanted, and the task that keeps it so
+//! - [`wanted`]: what should be subscribed to, and how far that has come
+//! - here: the task that makes and keeps it so
 
 mod queue;
 mod session;
+mod wanted;
 
 use std::{fmt, sync::Arc};
 
@@ -19,7 +21,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::{queue::Queue, session::Session};
+use self::{
+    queue::Queue,
+    session::Session,
+    wanted::{Sort, Standing, Wanted},
+};
 use crate::{
     backoff::Backoff,
     error::{Error, Result, timed_out},
@@ -120,33 +126,7 @@ struct Handle {
     _task: JoinSet<()>,
 }
 
-/// The kinds of subscription, each with names of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sort {
-    Channel,
-    Pattern,
-    Sharded,
-}
-
 const SORTS: [Sort; 3] = [Sort::Pattern, Sort::Channel, Sort::Sharded];
-
-/// What should be subscribed to. Changed at the call; the task makes it so.
-#[derive(Default)]
-struct Wanted {
-    channels: AHashSet<Arc<str>>,
-    patterns: AHashSet<Arc<str>>,
-    sharded: AHashSet<Arc<str>>,
-}
-
-impl Wanted {
-    fn of(&mut self, sort: Sort) -> &mut AHashSet<Arc<str>> {
-        match sort {
-            Sort::Channel => &mut self.channels,
-            Sort::Pattern => &mut self.patterns,
-            Sort::Sharded => &mut self.sharded,
-        }
-    }
-}
 
 /// Names whose place in `wanted` has changed, and who waits until Redis knows.
 struct Request {
@@ -174,8 +154,8 @@ impl PubSub {
     /// round trip.
     ///
     /// # Errors
-    /// Refused: nothing is subscribed to then, of all `channels`. With any other error the channels stay wanted, and
-    /// are subscribed to as soon as there is a connection.
+    /// Refused: some of `channels` are not allowed. These are dropped, the others are subscribed to. With any other error all
+    /// stay wanted, and are subscribed to as soon as there is a connection.
     pub async fn subscribe<S: AsRef<str>>(&self, channels: &[S]) -> Result<()> {
         self.change(Sort::Channel, channels, true).await
     }
@@ -227,13 +207,12 @@ impl PubSub {
         let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(name.as_ref())).collect();
         {
             let mut all = self.0.wanted.lock();
-            let set = all.of(sort);
             for name in &names {
                 if wanted {
-                    set.insert(Arc::clone(name))
+                    all.add(sort, name);
                 } else {
-                    set.remove(name)
-                };
+                    all.of(sort).remove(name);
+                }
             }
         }
         let (done, outcome) = oneshot::channel();
@@ -336,10 +315,8 @@ impl Keeper {
     /// Everything that is wanted, in a session that has nothing yet.
     async fn subscribe_all(&self, session: &mut Session) -> Result<()> {
         for sort in SORTS {
-            let names: Vec<Arc<str>> = self.wanted.lock().of(sort).iter().cloned().collect();
-            for names in names.chunks(CHUNK) {
-                session.change(sort, names, true).await?;
-            }
+            let names = self.wanted.lock().names(sort);
+            self.subscribe(session, sort, &names).await?;
         }
         Ok(())
     }
@@ -358,37 +335,15 @@ impl Keeper {
                 outcome = self.reconcile(session, sort, named).await;
             }
         }
-        match outcome {
-            Ok(()) => requests.into_iter().for_each(|request| drop(request.done.send(Ok(())))),
-            // Whose fault it is shows when each is asked for alone.
-            Err(Error::Refused { .. }) => {
-                for request in requests {
-                    self.answer_alone(session, request).await?;
-                }
-            }
-            Err(error) => {
-                requests.into_iter().for_each(|request| drop(request.done.send(Err(error.clone()))));
-                return Err(error);
-            }
+        let mut wanted = self.wanted.lock();
+        let refusals: Vec<Option<Error>> =
+            requests.iter().map(|request| wanted.refusal(request.sort, &request.names)).collect();
+        for (request, refusal) in requests.into_iter().zip(refusals) {
+            wanted.forget_refused(request.sort, &request.names);
+            let answer = refusal.map_or_else(|| outcome.clone(), Err);
+            let _ = request.done.send(answer);
         }
-        Ok(())
-    }
-
-    async fn answer_alone(&self, session: &mut Session, request: Request) -> Result<()> {
-        let names: AHashSet<Arc<str>> = request.names.iter().cloned().collect();
-        let outcome = self.reconcile(session, request.sort, names).await;
-        let ends = match &outcome {
-            Err(Error::Refused { .. }) => {
-                let mut wanted = self.wanted.lock();
-                for name in &request.names {
-                    wanted.of(request.sort).remove(name);
-                }
-                Ok(())
-            }
-            other => other.clone(),
-        };
-        let _ = request.done.send(outcome);
-        ends
+        outcome
     }
 
     /// Subscribes to those of `named` that are wanted now, unsubscribes from the others.
@@ -396,12 +351,21 @@ impl Keeper {
         let (on, off): (Vec<_>, Vec<_>) = {
             let mut wanted = self.wanted.lock();
             let wanted = wanted.of(sort);
-            named.into_iter().partition(|name| wanted.contains(name))
+            let named = named.into_iter().filter(|name| !matches!(wanted.get(name), Some(Standing::Refused(_))));
+            named.partition(|name| wanted.contains_key(name))
         };
-        for (names, subscribe) in [(on, true), (off, false)] {
-            for names in names.chunks(CHUNK) {
-                session.change(sort, names, subscribe).await?;
-            }
+        self.subscribe(session, sort, &on).await?;
+        for names in off.chunks(CHUNK) {
+            // Nobody may be forbidden to unsubscribe.
+            session.change(sort, names, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, session: &mut Session, sort: Sort, names: &[Arc<str>]) -> Result<()> {
+        for names in names.chunks(CHUNK) {
+            let refused = session.change(sort, names, true).await?;
+            self.wanted.lock().answered(sort, names, refused)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::{sync::watch, time::timeout};
 
-use super::{Event, Lost, Message, Sort, all, queue::Queue};
+use super::{Event, Lost, Message, all, queue::Queue, wanted::Sort};
 use crate::{
     dial::{self, Link, OnPush},
     discover,
@@ -42,6 +42,9 @@ struct Inlet {
     /// Sharded channels that we unsubscribe from. Redis does that too, when a slot moves.
     leaving: Mutex<AHashSet<Arc<str>>>,
 }
+
+/// A name that may not be subscribed to, and what Redis said.
+pub(super) type Refusal = (Arc<str>, Error);
 
 /// Waits for the end of a session.
 pub(super) struct Ending(watch::Receiver<Option<Lost>>);
@@ -80,8 +83,8 @@ impl Session {
         Ending(self.inlet.lost.subscribe())
     }
 
-    /// Subscribes or unsubscribes, and returns when all is confirmed.
-    pub(super) async fn change(&mut self, sort: Sort, names: &[Arc<str>], subscribe: bool) -> Result<()> {
+    /// Subscribes or unsubscribes, and returns when all is confirmed, but for the names that it returns: those were refused.
+    pub(super) async fn change(&mut self, sort: Sort, names: &[Arc<str>], subscribe: bool) -> Result<Vec<Refusal>> {
         if sort == Sort::Sharded && !subscribe {
             self.inlet.leaving.lock().extend(names.iter().cloned());
         }
@@ -104,8 +107,8 @@ impl Session {
             }
         }
         let links = by_node.iter().filter_map(|(node, names)| Some((self.shards.get(node)?, names)));
-        all(links.map(|(link, names)| change(link, sort, names, subscribe))).await?;
-        Ok(())
+        let refused = all(links.map(|(link, names)| change(link, sort, names, subscribe))).await?;
+        Ok(refused.into_iter().flatten().collect())
     }
 
     /// Finds out whether the other ends are still there, when nothing else would tell.
@@ -152,7 +155,7 @@ async fn dial_any(topology: &Topology, map: &SlotMap, on_push: &OnPush) -> Resul
 }
 
 /// One command a name, so that each has one answer of its own.
-async fn change(link: &Link, sort: Sort, names: &[Arc<str>], subscribe: bool) -> Result<()> {
+async fn change(link: &Link, sort: Sort, names: &[Arc<str>], subscribe: bool) -> Result<Vec<Refusal>> {
     let verb = match (sort, subscribe) {
         (Sort::Channel, true) => "SUBSCRIBE",
         (Sort::Channel, false) => "UNSUBSCRIBE",
@@ -168,10 +171,15 @@ async fn change(link: &Link, sort: Sort, names: &[Arc<str>], subscribe: bool) ->
     let mut connection = link.commands();
     let sent = timeout(DEADLINE, connection.send_packed_commands(&pipeline, 0, names.len())).await;
     let answers = sent.unwrap_or_else(|_| Err(timed_out())).map_err(|error| Error::answered(link.address(), error))?;
-    for answer in answers {
-        answer.extract_error().map_err(|error| Error::answered(link.address(), error))?;
+    let mut refused = Vec::new();
+    for (name, answer) in names.iter().zip(answers) {
+        match answer.extract_error().map_err(|error| Error::answered(link.address(), error)) {
+            Ok(_) => {}
+            Err(error @ Error::Refused { .. }) => refused.push((Arc::clone(name), error)),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(refused)
 }
 
 impl Inlet {

@@ -1,5 +1,6 @@
 //! Commands and subscriptions against real servers.
 
+mod check;
 mod cluster;
 mod sentinel;
 mod single;
