@@ -15,7 +15,7 @@ pub const MAX_USERS: usize = 1_000;
 pub struct Connected {
     /// The user was offline and is online now. Exactly one of several racing connects has it.
     pub first: bool,
-    /// Users online in the cluster, this one included.
+    /// Users online in the cluster, this one included; of those that other nodes reported, as of the last second.
     pub online_users: u64,
 }
 

@@ -10,8 +10,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Users asked for with one script, so that a long list does not hold Redis up.
 const USERS_PER_SCRIPT: usize = 128;
@@ -20,19 +22,45 @@ pub(crate) struct RedisPresence {
     pub(super) link: Arc<Link>,
     pub(super) nodes: Arc<RedisNodes>,
     pub(super) realm: Realm,
+    /// Users online in each bucket, as this node heard last; and since when all of it is known.
+    counts: Mutex<(Option<Instant>, [u64; BUCKETS as usize])>,
 }
+
+/// For so long a connect believes what this node heard about the other buckets, so that thousands at once don't ask for
+/// the same.
+const COUNTS_BELIEVED: Duration = Duration::from_secs(1);
 
 impl RedisPresence {
     pub(crate) fn new(link: Arc<Link>, nodes: Arc<RedisNodes>, realm: Realm) -> Self {
-        Self { link, nodes, realm }
+        Self { link, nodes, realm, counts: Mutex::default() }
     }
 
-    /// Users online in each bucket but `except`.
-    async fn counts(&self, except: Option<u16>) -> Result<u64> {
+    /// Asks for the users online in each bucket.
+    async fn refresh_counts(&self) -> Result<()> {
+        let asked = Instant::now();
         let counts = (0..BUCKETS)
-            .filter(|bucket| Some(*bucket) != except)
             .map(async |bucket| self.link.command::<u64>(redis::cmd("ZCARD").arg(self.realm.online(bucket))).await);
-        Ok(try_join_all(counts).await?.into_iter().sum())
+        let found = try_join_all(counts).await?;
+        let mut known = self.counts.lock();
+        known.0 = Some(asked);
+        known.1.iter_mut().zip(found).for_each(|(count, found)| *count = found);
+        Ok(())
+    }
+
+    /// Does so if this node did not of late.
+    async fn refresh_old_counts(&self) -> Result<()> {
+        let is_fresh = self.counts.lock().0.is_some_and(|asked| asked.elapsed() < COUNTS_BELIEVED);
+        if is_fresh { Ok(()) } else { self.refresh_counts().await }
+    }
+
+    fn note_count(&self, bucket: u16, count: u64) {
+        if let Some(known) = self.counts.lock().1.get_mut(usize::from(bucket)) {
+            *known = count;
+        }
+    }
+
+    fn known_count(&self) -> u64 {
+        self.counts.lock().1.iter().sum()
     }
 
     /// Presence of `users`, all of one bucket, each with its position in the answer.
@@ -68,9 +96,10 @@ impl Presence for RedisPresence {
         script.arg(instance).arg(lease_ms()).arg(keys::pair(socket, &self.realm.scoped(user))).arg(user);
         script.arg(self.realm.scoped(socket));
         let connected = self.link.script::<(bool, bool, u64)>(&script);
-        let ((first, held, here), elsewhere) = tokio::try_join!(connected, self.counts(Some(bucket)))?;
+        let ((first, held, here), ()) = tokio::try_join!(connected, self.refresh_old_counts())?;
         self.nodes.note_lease(held);
-        Ok(Connected { first, online_users: here + elsewhere })
+        self.note_count(bucket, here);
+        Ok(Connected { first, online_users: self.known_count() })
     }
 
     async fn disconnect(&self, user: &str, socket: &str) -> Result<Disconnected> {
@@ -80,12 +109,14 @@ impl Presence for RedisPresence {
         script.key(self.realm.user_nodes(user)).key(self.realm.last_seen(user)).key(keys::socket_names(bucket));
         script.arg(instance).arg(keys::pair(socket, &self.realm.scoped(user))).arg(user).arg(last_seen_kept_ms());
         script.arg(self.realm.scoped(socket));
-        let (last, last_seen_ms) = self.link.script(&script).await?;
+        let (last, last_seen_ms, here) = self.link.script(&script).await?;
+        self.note_count(bucket, here);
         Ok(Disconnected { last, last_seen_ms })
     }
 
     async fn count(&self) -> Result<u64> {
-        self.counts(None).await
+        self.refresh_counts().await?;
+        Ok(self.known_count())
     }
 
     async fn get(&self, users: &[String]) -> Result<Vec<UserPresence>> {

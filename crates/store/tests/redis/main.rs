@@ -2,9 +2,12 @@
 
 mod cluster;
 mod keyspace;
+mod lost_end;
 mod nodes;
 mod outage;
+mod sessions;
 mod slots;
+mod turns;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_store::{Kind, LogLimits, MAX_USERS, Member, NewEntry, NodeIdentity, Store};

@@ -3,7 +3,7 @@
 -- KEYS[6] names of sockets
 -- ARGV[1] instance  ARGV[2] entry in the node's sockets  ARGV[3] user  ARGV[4] how long last seen is kept, ms
 -- ARGV[5] scoped name of the socket
--- Returns {1 if the user was online and no longer is, now in ms}.
+-- Returns {1 if the user was online and no longer is, now in ms, users of this bucket online now}.
 local now = now_ms()
 if redis.call('SREM', KEYS[3], ARGV[2]) == 1 then
   forget_socket(KEYS[4], ARGV[1])
@@ -16,4 +16,4 @@ end
 if last == 1 then
   redis.call('SET', KEYS[5], string.format('%.0f', now), 'PX', ARGV[4])
 end
-return { last, now }
+return { last, now, redis.call('ZCARD', KEYS[2]) }
