@@ -33,7 +33,10 @@ export class Conversations {
   constructor(socket: NativeSocket, options: ConversationsOptions);
   /** Where each conversation is. */
   readonly cursors: Cursors;
-  /** Follows a conversation from its cursor on, now and after each reconnection; without one, from its latest messages on. */
+  /**
+   * Follows a conversation from its cursor on, now and after each reconnection; without one, from its
+   * latest messages on. Resolves when it has caught up; at once while there is no connection.
+   */
   join(conversationId: string): Promise<void>;
   /** No longer follows it. */
   leave(conversationId: string): Promise<void>;
