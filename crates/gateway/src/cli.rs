@@ -10,6 +10,8 @@ use trunkline_gateway::config::settings::{SETTINGS, Setting};
 pub(crate) enum Wanted {
     /// `trunkline serve`, with the flags given.
     Serve(BTreeMap<String, String>),
+    /// `trunkline check`, with the flags given.
+    Check(BTreeMap<String, String>),
     /// `trunkline token`.
     Token { secret: String, user: String, ttl: String },
 }
@@ -20,7 +22,8 @@ pub(crate) fn parse() -> Wanted {
             let mut take = |name: &str| matches.remove_one::<String>(name).unwrap_or_default();
             Wanted::Token { secret: take("secret"), user: take("user"), ttl: take("ttl") }
         }
-        // clap requires a subcommand, and there are two.
+        Some((name, matches)) if name == "check" => Wanted::Check(flags(&matches)),
+        // clap requires a subcommand, and there are three.
         Some((_, matches)) => Wanted::Serve(flags(&matches)),
         None => Wanted::Serve(BTreeMap::new()),
     }
@@ -36,6 +39,12 @@ fn command() -> Command {
             Command::new("serve")
                 .about("Run a gateway node")
                 .after_help("Flags win over environment variables, those over the TOML file.")
+                .args(SETTINGS.iter().map(flag)),
+        )
+        .subcommand(
+            Command::new("check")
+                .about("See whether a node with these settings would work: configuration, Redis, permissions")
+                .after_help("Exits with 0 if it would, 1 if something fails, 2 if the configuration is wrong.")
                 .args(SETTINGS.iter().map(flag)),
         )
         .subcommand(

@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //! - [`config`]: what it was told, checked
+//! - [`check`]: what would be in the way
 //! - [`app`]: what is built from what; [`drain`]: how it goes down
 //! - [`accept`], [`http`]: connections and requests come in; [`routing`]: to the node that has their session
 //! - [`auth`]: who is it; [`dialects`]: events to commands, effects to events; [`domain`]: what the commands do
@@ -12,6 +13,7 @@
 pub mod accept;
 pub mod app;
 pub mod auth;
+pub mod check;
 pub mod config;
 pub mod dialects;
 pub mod domain;

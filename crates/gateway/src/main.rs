@@ -12,6 +12,7 @@ use trunkline_gateway::{
     config::{Config, Secret, parse_ttl},
     metrics, telemetry,
 };
+use trunkline_redis::Verdict;
 
 /// Stack of a worker thread. serde_json bounds how deep a text may nest, but a reader of raw values (which one of our libraries
 /// switches on) starts to count anew inside of one: a payload of the largest size can then be some thousand levels deep.
@@ -27,6 +28,7 @@ const KILLED: u8 = 128;
 fn main() -> ExitCode {
     let outcome = match cli::parse() {
         cli::Wanted::Serve(flags) => serve(&flags),
+        cli::Wanted::Check(flags) => check(&flags),
         cli::Wanted::Token { secret, user, ttl } => token(secret, &user, &ttl),
     };
     outcome.unwrap_or_else(|error| {
@@ -36,14 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
-    let config = match Config::load(flags, &|name| std::env::var(name).ok()) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("trunkline: the configuration can't be used:");
-            mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
-            return Ok(ExitCode::from(BAD_CONFIG));
-        }
-    };
+    let Some(config) = load(flags) else { return Ok(ExitCode::from(BAD_CONFIG)) };
     let telemetry = telemetry::install(config.log_format, &config.log_level, &config.node_id)?;
     let metrics = metrics::install()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
@@ -68,6 +63,27 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     // Not by dropping it, which would wait for what a second signal is to end.
     runtime.shutdown_background();
     outcome
+}
+
+/// The configuration, or all that is wrong with it on standard error.
+fn load(flags: &BTreeMap<String, String>) -> Option<Config> {
+    match Config::load(flags, &|name| std::env::var(name).ok()) {
+        Ok(config) => Some(config),
+        Err(mistakes) => {
+            eprintln!("trunkline: the configuration can't be used:");
+            mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
+            None
+        }
+    }
+}
+
+fn check(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
+    let Some(config) = load(flags) else { return Ok(ExitCode::from(BAD_CONFIG)) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(trunkline_gateway::check::check(&config));
+    findings.iter().for_each(|finding| println!("{finding}"));
+    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The two signals that ask a node to go.
