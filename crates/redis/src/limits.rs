@@ -22,6 +22,9 @@ pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts. Short, because nothing else stands between a Redis that is back and us.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// The longest pause where another server may have been elected meanwhile.
+pub(crate) const ELECTION_PAUSE: Duration = Duration::from_millis(200);
+
 /// How often an idle subscribed connection is asked whether it still lives, and Sentinels who is master.
 pub(crate) const PROBE: Duration = Duration::from_secs(1);
 

@@ -10,14 +10,15 @@ use std::{
 
 use tokio::{
     sync::Mutex,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     backoff::Backoff,
     dial::{self, Link},
     discover,
-    error::Result,
+    error::{Error, Result, timed_out},
+    limits::{DEADLINE, DISCOVERY, ELECTION_PAUSE},
     topology::{Address, Topology},
 };
 
@@ -64,8 +65,12 @@ impl Node {
         }
         // Counts as failed until it has not: a caller that gives up halfway leaves it so.
         let pause: Duration = state.backoff.next();
-        state.next_attempt = Some(Instant::now() + pause);
-        let link = Arc::new(self.connect().await.inspect_err(|error| {
+        let elective = self.topology.elects_masters();
+        state.next_attempt = Some(Instant::now() + if elective { pause.min(ELECTION_PAUSE) } else { pause });
+        // Where another server may take over, one that does not answer must not take the whole time of a caller.
+        let connecting = timeout(if elective { DISCOVERY } else { DEADLINE }, self.connect());
+        let connected = connecting.await.unwrap_or_else(|_| Err(self.no_answer()));
+        let link = Arc::new(connected.inspect_err(|error| {
             tracing::debug!(%error, cause = %error.cause(), "could not connect to redis");
         })?);
         state.backoff.reset();
@@ -78,6 +83,13 @@ impl Node {
     fn is_good(&self, link: &Link) -> bool {
         let replaced = || self.topology.sentinels().is_some_and(|sentinels| sentinels.is_replaced(link.address()));
         !link.is_broken() && (matches!(self.target, Target::Server(_)) || !replaced())
+    }
+
+    fn no_answer(&self) -> Error {
+        match &self.target {
+            Target::Server(address) => Error::unreachable(address, timed_out()),
+            Target::Master => Error::unreachable("the master", timed_out()),
+        }
     }
 
     async fn connect(&self) -> Result<Link> {

@@ -97,6 +97,11 @@ impl Topology {
         matches!(self.0.kind, Kind::Cluster { .. })
     }
 
+    /// Whether another server may take the place of one that is gone.
+    pub(crate) fn elects_masters(&self) -> bool {
+        !matches!(self.0.kind, Kind::Single(_))
+    }
+
     /// The addresses of the URL.
     pub(crate) fn addresses(&self) -> &[Address] {
         match &self.0.kind {

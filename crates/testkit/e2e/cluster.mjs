@@ -27,6 +27,7 @@ export const JWT_SECRET = "a-secret-that-only-tests-know-0123456789";
  * @param {"insecure-query" | "jwt"} [options.auth]
  * @param {"everysec" | "always"} [options.fsync] of Redis; `always` where it is killed and must not have forgotten anything
  * @param {string[]} [options.flags] more flags for every node
+ * @param {new (directory: string) => object} [options.redis] what Redis is made of, if not one server: see topologies.mjs
  */
 export async function cluster(t, options = {}) {
   const started = new Cluster(options);
@@ -56,15 +57,15 @@ export async function token(userId, secret = JWT_SECRET) {
 class Cluster {
   #clients = [];
 
-  constructor({ nodes = 2, balancer = false, auth = "insecure-query", fsync = "everysec", flags = [] }) {
-    Object.assign(this, { size: nodes, withBalancer: balancer, auth, fsync, flags });
+  constructor({ nodes = 2, balancer = false, auth = "insecure-query", fsync = "everysec", flags = [], redis }) {
+    Object.assign(this, { size: nodes, withBalancer: balancer, auth, fsync, flags, Topology: redis });
     this.prefix = `e2e-${randomUUID().slice(0, 8)}`;
     this.nodes = [];
   }
 
   async start() {
     this.directory = await mkdtemp(join(tmpdir(), "trunkline-e2e-"));
-    this.redis = new Redis(this.directory, this.fsync);
+    this.redis = this.Topology ? new this.Topology(this.directory) : new Redis(this.directory, this.fsync);
     await this.redis.start();
     const ids = Array.from({ length: this.size }, (_, index) => `node-${index + 1}`);
     this.nodes = await Promise.all(ids.map((id) => this.startNode(id)));
@@ -122,8 +123,9 @@ class Cluster {
 
   async stop() {
     for (const each of this.#clients) each.socket.disconnect();
-    const processes = [this.balancer?.process, ...this.nodes.map((node) => node.process), this.redis?.process];
+    const processes = [this.balancer?.process, ...this.nodes.map((node) => node.process)];
     await Promise.all(processes.filter(Boolean).map((process) => process.kill()));
+    await this.redis?.stop();
     if (this.directory) await rm(this.directory, { recursive: true, force: true });
   }
 }
@@ -155,6 +157,10 @@ class Redis {
 
   async kill() {
     await this.process.kill();
+  }
+
+  async stop() {
+    await this.process?.kill();
   }
 
   async #startOn(port) {

@@ -28,7 +28,11 @@ async fn a_master_with_sentinels_keeps_every_promise() {
 async fn a_limited_user_over_tls_keeps_every_promise() {
     let tls = RedisTls::start().await;
     tls.server()
-        .create_user("app", "s3cret", &["~trunkline:*", "allchannels", "+@all", "-@dangerous", "-@admin"])
+        .create_user(
+            "app",
+            "s3cret",
+            &["~trunkline:*", "allchannels", "+@all", "-@admin", "-@dangerous", "+info", "+role"],
+        )
         .await;
     everything_at(&tls.url("app", "s3cret"), async || empty(std::slice::from_ref(tls.server())).await).await;
 }
