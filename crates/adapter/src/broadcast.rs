@@ -134,13 +134,13 @@ fn read_options(options: &[u8]) -> Result<Options, DecodeError> {
     Ok(read)
 }
 
-/// Absent and null mean none. Anything else that is no list of names is an error: read as none it would
+/// Absent, null and empty text mean none. Anything else that is no list of names is an error: read as none it would
 /// address everyone.
 fn read_rooms(value: &[u8], field: &'static str) -> Result<Vec<RoomName>, DecodeError> {
     let mut reader = Reader::new(value);
     let length = match reader.token()? {
         Token::Array(length) => length,
-        Token::Nil => return Ok(Vec::new()),
+        Token::Nil | Token::Text(b"") => return Ok(Vec::new()),
         _ => return Err(DecodeError::Field(field)),
     };
     (0..length)
@@ -156,7 +156,7 @@ fn read_rooms(value: &[u8], field: &'static str) -> Result<Vec<RoomName>, Decode
 
 fn read_flags(written: &[u8]) -> Result<Flags, DecodeError> {
     let mut flags = Flags::default();
-    if matches!(Reader::new(written).token()?, Token::Nil) {
+    if matches!(Reader::new(written).token()?, Token::Nil | Token::Text(b"")) {
         return Ok(flags);
     }
     for_each_field(written, "opts.flags", |key, value| {

@@ -9,6 +9,7 @@
 //! | `P-request#N#` | requests; who subscribes to it is counted as a member and must answer |
 //! | `P-response#N#` | answers, for all to see |
 //! | `P-response#N#U#` | answers, for one member |
+//! | `P#N`, `P-request#N` | the same, from emitters that forget the last `#` |
 //! | `P-probe#U#` | messages of a member of ours to itself |
 
 /// Builds and reads channel names for one prefix and one member.
@@ -90,9 +91,11 @@ impl Channels {
         format!("{}{namespace}#{uid}#", self.response)
     }
 
-    /// The three channels that a member subscribes to by name.
-    pub(crate) fn exact(&self, namespace: &str) -> [String; 3] {
-        [self.request(namespace), self.response(namespace), self.response_to(namespace, &self.uid)]
+    /// The channels that a member subscribes to by name, whatever rooms it has.
+    pub(crate) fn exact(&self, namespace: &str) -> [String; 5] {
+        let [broadcast, request] = [&self.broadcast, &self.request].map(|prefix| format!("{prefix}{namespace}"));
+        let own = self.response_to(namespace, &self.uid);
+        [self.request(namespace), self.response(namespace), own, broadcast, request]
     }
 
     /// Where this member publishes to itself. Node has no such channel.
@@ -105,14 +108,14 @@ impl Channels {
     /// A namespace ends at the first `#` after its start, so it can't hold one; a room can.
     pub(crate) fn purpose<'a>(&self, channel: &'a str) -> Option<Purpose<'a>> {
         if let Some(rest) = channel.strip_prefix(&self.broadcast) {
-            let (namespace, suffix) = rest.split_once('#')?;
+            let (namespace, suffix) = rest.split_once('#').unwrap_or((rest, ""));
             // Some emitters forget the last `#`. Node then cuts a letter off the room and drops the message; without
             // the filter it arrives.
             let room = suffix.strip_suffix('#').filter(|room| !room.is_empty());
             return Some(Purpose::Broadcast { namespace, room });
         }
         if let Some(rest) = channel.strip_prefix(&self.request) {
-            return rest.strip_suffix('#').map(|namespace| Purpose::Request { namespace });
+            return Some(Purpose::Request { namespace: rest.strip_suffix('#').unwrap_or(rest) });
         }
         let rest = channel.strip_prefix(&self.response)?.strip_suffix('#')?;
         match rest.split_once('#') {
@@ -147,7 +150,10 @@ mod tests {
         assert_eq!(channels.broadcast("/", &[] as &[&str]), "socket.io#/#");
         assert_eq!(channels.broadcast("/", &["r1"]), "socket.io#/#r1#");
         assert_eq!(channels.broadcast("/admin", &["r1", "r2"]), "socket.io#/admin#");
-        assert_eq!(channels.exact("/"), ["socket.io-request#/#", "socket.io-response#/#", "socket.io-response#/#me#"]);
+        assert_eq!(
+            channels.exact("/")[..3],
+            ["socket.io-request#/#", "socket.io-response#/#", "socket.io-response#/#me#"]
+        );
     }
 
     #[test]
@@ -163,6 +169,8 @@ mod tests {
         assert_eq!(channels.purpose("socket.io#/#r1#"), broadcast(Some("r1")));
         assert_eq!(channels.purpose("socket.io#/#a#b#"), broadcast(Some("a#b")));
         assert_eq!(channels.purpose("socket.io#/#r1"), broadcast(None));
+        assert_eq!(channels.purpose("socket.io#/"), broadcast(None));
+        assert_eq!(channels.purpose("socket.io-request#/"), Some(Purpose::Request { namespace: "/" }));
         assert_eq!(channels.purpose("socket.io-request#/admin#"), Some(Purpose::Request { namespace: "/admin" }));
         assert_eq!(channels.purpose("socket.io-response#/#"), Some(Purpose::Response { namespace: "/" }));
         assert_eq!(channels.purpose("socket.io-response#/#me#"), Some(Purpose::Response { namespace: "/" }));
@@ -170,8 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_for_others_is_not_ours() {
-        for channel in ["", "socket.io", "socket.io#/", "other#/#", "socket.io-response#/#you#", "socket.io-request#/"]
-        {
+        for channel in ["", "socket.io", "other#/#", "socket.io-response#/#you#"] {
             assert_eq!(channels().purpose(channel), None, "{channel}");
         }
     }

@@ -4,75 +4,17 @@
 
 mod support;
 
-use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use serde_json::{Value, json};
-use support::{Peer, ROOT, SOON, expect, topology};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    sync::OnceCell,
+use serde_json::json;
+use support::{
+    Peer, ROOT, SOON, expect,
+    node::{Node, sorted},
+    topology,
 };
 use trunkline_adapter::{ClusterOptions, Listen, Mode};
 use trunkline_hub::{Encoded, RoomName, Targets};
-use trunkline_testkit::{Client, RedisServer, connect, eventually};
-
-/// Below the 5 s after which Node gives up on requests: an answer within it is no timeout.
-const PROMPTLY: Duration = Duration::from_secs(4);
-
-/// A Node process with a Socket.IO server. Killed when dropped.
-struct Node {
-    _process: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-    url: String,
-    calls: u64,
-}
-
-impl Node {
-    async fn start(redis: &RedisServer) -> Self {
-        install().await;
-        let mut process = Command::new("node")
-            .arg("server.mjs")
-            .arg(redis.url())
-            .current_dir(directory())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node is installed");
-        let input = process.stdin.take().expect("a pipe");
-        let output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let mut node = Self { _process: process, input, output, url: String::new(), calls: 0 };
-        let port = node.line(SOON).await["port"].clone();
-        node.url = format!("http://127.0.0.1:{port}");
-        node
-    }
-
-    async fn line(&mut self, deadline: Duration) -> Value {
-        let line = tokio::time::timeout(deadline, self.output.next_line()).await.expect("Node answers in time");
-        let line = line.expect("a readable pipe").expect("the Node process lives");
-        serde_json::from_str(&line).expect("the server prints JSON")
-    }
-
-    /// Runs the body of an async function of `io`, `emitter` and `redis`; its result must come promptly.
-    async fn run(&mut self, code: &str) -> Value {
-        self.calls += 1;
-        let call = json!({ "id": self.calls, "code": code }).to_string() + "\n";
-        self.input.write_all(call.as_bytes()).await.expect("the Node process lives");
-        let answer = self.line(PROMPTLY).await;
-        assert_eq!(answer["id"], self.calls);
-        assert!(answer.get("error").is_none(), "{code}: {}", answer["error"]);
-        answer["value"].clone()
-    }
-
-    /// A client of this server that is in `rooms`.
-    async fn client(&mut self, rooms: &[&str]) -> Client {
-        let client = connect(&self.url, ROOT, Value::Null).await.expect("Node accepts clients");
-        self.run(&format!("io.sockets.sockets.get('{}').join({})", client.sid(), json!(rooms))).await;
-        client
-    }
-}
+use trunkline_testkit::{RedisServer, eventually};
 
 /// A Node server and a member of ours that both see two members.
 async fn pair(redis: &RedisServer) -> (Node, Peer) {
@@ -244,28 +186,4 @@ async fn after_leaving_a_node_server_no_longer_waits_for_us() {
     peer.cluster.close().await;
     assert_eq!(node.run("return await io.of('/').adapter.serverCount()").await, 1);
     assert_eq!(node.run("return (await io.fetchSockets()).length").await, 0);
-}
-
-fn sorted(list: &Value) -> Vec<String> {
-    let mut names: Vec<_> = list.as_array().expect("a list").iter().map(ToString::to_string).collect();
-    names.sort_unstable();
-    names
-}
-
-fn directory() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node"))
-}
-
-async fn install() {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    INSTALLED
-        .get_or_init(|| async {
-            if directory().join("node_modules/socket.io").exists() {
-                return;
-            }
-            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).output();
-            let output = npm.await.expect("npm is installed");
-            assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
-        })
-        .await;
 }

@@ -51,6 +51,7 @@ pub struct Client {
     outgoing: mpsc::UnboundedSender<Message>,
     events: mpsc::UnboundedReceiver<(String, Vec<Value>)>,
     pending: Arc<Mutex<Pending>>,
+    answer: Arc<Mutex<Option<Value>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -72,7 +73,9 @@ impl Client {
         let (outgoing, to_send) = mpsc::unbounded_channel();
         let (received, events) = mpsc::unbounded_channel();
         let pending = Arc::new(Mutex::new(Pending::default()));
+        let answer = Arc::new(Mutex::new(None));
         let reader = Reader {
+            answer: Arc::clone(&answer),
             namespace: namespace.to_owned(),
             answers: outgoing.clone(),
             received,
@@ -81,12 +84,17 @@ impl Client {
         let mut tasks = JoinSet::new();
         tasks.spawn(write(sink, to_send));
         tasks.spawn(reader.run(stream));
-        Ok(Self { sid, namespace: namespace.to_owned(), outgoing, events, pending, _tasks: tasks })
+        Ok(Self { sid, namespace: namespace.to_owned(), outgoing, events, pending, answer, _tasks: tasks })
     }
 
     /// The socket id that the server gave.
     pub fn sid(&self) -> &str {
         &self.sid
+    }
+
+    /// Answers every event from now on that the server wants acknowledged. Without this, none is.
+    pub fn acknowledge_with(&self, answer: Value) {
+        *self.answer.lock().expect("no panic under this lock") = Some(answer);
     }
 
     /// Sends an event with one argument. After a close it goes nowhere, as with the stock client.
@@ -276,6 +284,8 @@ async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::Unbound
 /// Unbounded towards the test on purpose: a test that reads late must still see everything in order.
 struct Reader {
     namespace: String,
+    /// To events that want one.
+    answer: Arc<Mutex<Option<Value>>>,
     answers: mpsc::UnboundedSender<Message>,
     received: mpsc::UnboundedSender<(String, Vec<Value>)>,
     pending: Arc<Mutex<Pending>>,
@@ -306,6 +316,11 @@ impl Reader {
                 let mut args = args().into_iter();
                 let name = args.next()?.as_str()?.to_owned();
                 let _ = self.received.send((name, args.collect()));
+                let answer = self.answer.lock().ok()?.clone();
+                if let Some(answer) = answer.filter(|_| !id.is_empty()) {
+                    let body = format!("{id}{}", Value::Array(vec![answer]));
+                    let _ = self.answers.send(Message::text(packet(ACK, &self.namespace, &body)));
+                }
             }
             ACK => {
                 let waiting = id.parse().ok().and_then(|id: u64| self.pending.lock().ok()?.waiting.remove(&id));

@@ -1,27 +1,46 @@
 // A stock Socket.IO server on the Redis adapter.
-//   node server.mjs REDIS_URL
-// Prints its port, then runs the code it reads: one JSON line `{id, code}` in, one `{id, value}` or `{id, error}` out.
+//   node server.mjs '{"urls": ["redis://..."], "mode": "classic", "package": "@socket.io/redis-adapter", "options": {}}'
+// Several URLs are a Redis Cluster; the mode is classic or a subscription mode of the sharded adapter. Prints its port, then
+// runs the code it reads: one JSON line `{id, code}` in, one `{id, value}` or `{id, error}` out.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
-import { createAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
-import { createClient } from "redis";
+import { Redis } from "ioredis";
+import { createClient, createCluster } from "redis";
 import { Server } from "socket.io";
 
-const redis = createClient({ url: process.argv[2] });
+const { urls, mode, package: adapterPackage, client, options = {}, server = {} } = JSON.parse(process.argv[2]);
+const { createAdapter, createShardedAdapter } = await import(adapterPackage);
+if (options.parser === "json") {
+  options.parser = { encode: (message) => JSON.stringify(message), decode: (payload) => JSON.parse(payload) };
+}
+
+const redis = client === "ioredis" ? new Redis(urls[0]) : urls.length > 1 ? createCluster({ rootNodes: urls.map((url) => ({ url })) }) : createClient({ url: urls[0] });
 const subscriber = redis.duplicate();
-await Promise.all([redis.connect(), subscriber.connect()]);
+// ioredis connects by itself.
+if (client !== "ioredis") await Promise.all([redis.connect(), subscriber.connect()]);
+const adapter =
+  mode === "classic"
+    ? createAdapter(redis, subscriber, options)
+    : createShardedAdapter(redis, subscriber, { subscriptionMode: mode, ...options });
 
 const http = createServer();
-const io = new Server(http, { adapter: createAdapter(redis, subscriber) });
+const io = new Server(http, { adapter, ...server });
 const emitter = new Emitter(redis);
+// What the other servers said, for tests that ask.
+const heard = [];
+io.on("hello", (...args) => {
+  const answer = args.at(-1);
+  if (typeof answer === "function") answer("from node");
+  heard.push(args.filter((arg) => typeof arg !== "function"));
+});
 http.listen(0, "127.0.0.1", () => print({ port: http.address().port }));
 
 const AsyncFunction = (async () => {}).constructor;
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, code } = JSON.parse(line);
-  new AsyncFunction("io", "emitter", "redis", code)(io, emitter, redis).then(
+  new AsyncFunction("io", "emitter", "redis", "heard", code)(io, emitter, redis, heard).then(
     (value) => print({ id, value: value ?? null }),
     (error) => print({ id, error: String(error) }),
   );

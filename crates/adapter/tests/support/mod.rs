@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod node;
+pub mod proxy;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
