@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+const CUT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Below the range that the kernel takes ports of outgoing connections from, so that nobody gets the port while the
 /// server is stopped.
@@ -117,6 +118,17 @@ impl RedisServer {
     /// A connection of its own to this server, e.g. to look at keys.
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
         self.client().get_multiplexed_async_connection().await.expect("the test's Redis accepts connections")
+    }
+
+    /// Cuts the connections of a kind (`normal`, `pubsub`), as `CLIENT KILL TYPE` does. How many it were; `None` when the server
+    /// does not answer soon.
+    pub async fn cut(url: &str, kind: &str) -> Option<u64> {
+        let kill = async {
+            let client = redis::Client::open(url).ok()?;
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).query_async(&mut connection).await.ok()
+        };
+        tokio::time::timeout(CUT_WITHIN, kill).await.ok().flatten()
     }
 
     /// Shuts the server down in an orderly way (SIGTERM: it writes what it persists) and waits for its end.

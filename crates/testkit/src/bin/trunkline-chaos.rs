@@ -1,0 +1,55 @@
+//! Runs faults against a cluster of its own and says whether every promise was kept; see `scripts/chaos`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::ValueParser;
+use clap::{Arg, Command, value_parser};
+use trunkline_testkit::chaos::Chaos;
+
+fn command() -> Command {
+    let option = |name: &'static str, default: &'static str, parser: ValueParser, help: &'static str| {
+        Arg::new(name).long(name).default_value(default).value_parser(parser).help(help)
+    };
+    let number = || ValueParser::from(value_parser!(u64).range(1..));
+    Command::new("chaos")
+        .about("Faults of many kinds under load, then the proof that nothing got lost. TRUNKLINE_BIN names the program under test.")
+        .arg(option("minutes", "1", value_parser!(f64).into(), "How long faults happen at the most"))
+        .arg(option("faults", "1000000", number(), "How many faults at the most"))
+        .arg(
+            option("seed", "1", value_parser!(u64).into(), "Decides which faults come when; several are run in turn")
+                .value_delimiter(','),
+        )
+        .arg(option("nodes", "3", number(), "Nodes of the cluster"))
+        .arg(option("clients", "60", number(), "Clients, all of them senders and receivers"))
+        .arg(option("every", "500", number(), "Milliseconds between two faults, on average"))
+        .arg(option("send-every", "2000", number(), "Milliseconds between two messages of one client, on average"))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = command().get_matches();
+    let number = |name: &str| *arguments.get_one::<u64>(name).expect("it has a default");
+    let minutes = *arguments.get_one::<f64>("minutes").expect("it has a default");
+    let mut whole = true;
+    let mut faults = 0;
+    for seed in arguments.get_many::<u64>("seed").into_iter().flatten() {
+        let chaos = Chaos {
+            seed: *seed,
+            time: Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default(),
+            faults: usize::try_from(number("faults")).unwrap_or(usize::MAX),
+            nodes: usize::try_from(number("nodes")).unwrap_or(1),
+            clients: usize::try_from(number("clients")).unwrap_or(1),
+            fault_every: Duration::from_millis(number("every")),
+            send_every: Duration::from_millis(number("send-every")),
+            progress: true,
+            ..Chaos::default()
+        };
+        let report = chaos.run().await;
+        println!("## {report}");
+        whole &= report.is_whole();
+        faults += report.fault_count();
+    }
+    println!("{faults} faults in all: {}", if whole { "every promise was kept" } else { "PROMISES WERE BROKEN" });
+    if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,327 @@
+//! A client that lives through anything: it comes back with its cursors, sends again until it is acknowledged, and notes what
+//! it sees.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::history::{Acknowledged, Seen};
+
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const CONNECTED_WITHIN: Duration = Duration::from_secs(8);
+/// A server that says nothing for so long is gone: it pings more often.
+const SILENCE: Duration = Duration::from_secs(6);
+/// A message that is not acknowledged by then is sent again.
+const SEND_AGAIN: Duration = Duration::from_secs(4);
+/// Between looks at what is to be done.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What all clients are told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Send and listen.
+    Talking,
+    /// Only what is not acknowledged yet is sent, again.
+    Listening,
+    /// The end.
+    Over,
+}
+
+/// Who a client is and what it does.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub name: String,
+    pub conversations: Vec<String>,
+    /// Addresses to connect to, one at random each time.
+    pub addresses: Vec<String>,
+    /// Between two messages, on average.
+    pub send_every: Duration,
+    /// Leaves for good when the talking is over.
+    pub leaves: bool,
+    pub seed: u64,
+}
+
+/// What a client did and saw, for whoever watches the run.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub connected: bool,
+    pub connects: u64,
+    pub resets: u64,
+    pub sent: u64,
+    pub unacknowledged: usize,
+    pub acknowledged: Vec<Acknowledged>,
+    pub seen: BTreeMap<String, Vec<Seen>>,
+    /// It reads nothing until then.
+    pub slow_until: Option<Instant>,
+    /// When a connection began whose cursors are not all honoured yet, and how long it took the last time.
+    pub resumed_in: Vec<Duration>,
+}
+
+pub(super) type Shared = Arc<Mutex<Record>>;
+
+/// A message that is not acknowledged yet.
+#[derive(Debug)]
+struct Outgoing {
+    id: String,
+    conversation: String,
+    ack: Option<u64>,
+    due: Instant,
+}
+
+struct Client {
+    plan: Plan,
+    record: Shared,
+    rng: SmallRng,
+    cursors: BTreeMap<String, (String, u64)>,
+    outgoing: Vec<Outgoing>,
+    next_message: u64,
+    next_ack: u64,
+    /// Joins that are not answered yet.
+    joins: BTreeMap<u64, String>,
+    /// Conversations that are not synced yet on this connection, and since when.
+    syncing: (usize, Option<Instant>),
+    say_next: Instant,
+}
+
+/// Runs a client until the phase is over.
+pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<Phase>) {
+    let rng = SmallRng::seed_from_u64(plan.seed);
+    let mut client = Client {
+        plan,
+        record,
+        rng,
+        cursors: BTreeMap::new(),
+        outgoing: Vec::new(),
+        next_message: 0,
+        next_ack: 0,
+        joins: BTreeMap::new(),
+        syncing: (0, None),
+        say_next: Instant::now(),
+    };
+    loop {
+        let now = *phase.borrow_and_update();
+        if now == Phase::Over || (client.plan.leaves && now == Phase::Listening && client.outgoing.is_empty()) {
+            return;
+        }
+        if let Ok(Some(stream)) = timeout(CONNECTED_WITHIN, client.connect()).await {
+            client.note(|record| (record.connected, record.connects) = (true, record.connects + 1));
+            client.talk(stream, &mut phase).await;
+            client.note(|record| record.connected = false);
+        }
+        let pause = Duration::from_millis(client.rng.random_range(20..400));
+        sleep(pause).await;
+    }
+}
+
+impl Client {
+    fn note<T>(&self, f: impl FnOnce(&mut Record) -> T) -> T {
+        f(&mut self.record.lock().expect("no panic under this lock"))
+    }
+
+    /// Up to the answer to CONNECT.
+    async fn connect(&mut self) -> Option<Stream> {
+        let address = &self.plan.addresses[self.rng.random_range(0..self.plan.addresses.len())];
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket&userId={}", self.plan.name);
+        let (mut stream, _) = tokio_tungstenite::connect_async(url).await.ok()?;
+        let cursors: Value =
+            self.cursors.iter().map(|(id, (epoch, seq))| (id.clone(), json!({"epoch": epoch, "seq": seq}))).collect();
+        stream.send(Message::text(format!("40{}", json!({ "cursors": cursors })))).await.ok()?;
+        loop {
+            match stream.next().await?.ok()? {
+                Message::Text(text) if text.starts_with("40") => break,
+                Message::Text(text) if text.starts_with("44") => return None,
+                Message::Text(text) if text.as_str() == "2" => stream.send(Message::text("3")).await.ok()?,
+                Message::Close(_) => return None,
+                _ => {}
+            }
+        }
+        self.joins.clear();
+        self.outgoing.iter_mut().for_each(|message| (message.ack, message.due) = (None, Instant::now()));
+        self.syncing = (self.cursors.len(), (!self.cursors.is_empty()).then(Instant::now));
+        Some(stream)
+    }
+
+    async fn talk(&mut self, stream: Stream, phase: &mut watch::Receiver<Phase>) {
+        let (mut sink, mut source) = stream.split();
+        for conversation in self.plan.conversations.clone() {
+            if !self.cursors.contains_key(&conversation) && self.join(&mut sink, conversation).await.is_none() {
+                return;
+            }
+        }
+        let mut ticks = interval(TICK);
+        let mut heard = Instant::now();
+        loop {
+            let slow_until = self.note(|record| record.slow_until.filter(|until| *until > Instant::now()));
+            tokio::select! {
+                message = next(&mut source), if slow_until.is_none() => {
+                    heard = Instant::now();
+                    let Some(text) = message else { return };
+                    let answer = if text == "2" { Some("3") } else { None };
+                    if let Some(answer) = answer
+                        && sink.send(Message::text(answer)).await.is_err()
+                    {
+                        return;
+                    }
+                    if self.hear(&text).is_none() {
+                        return;
+                    }
+                }
+                _ = ticks.tick() => {
+                    let now = *phase.borrow_and_update();
+                    if self.act(&mut sink, now).await.is_none() {
+                        return;
+                    }
+                    if slow_until.is_some() {
+                        heard = Instant::now();
+                    }
+                    let leaves = self.plan.leaves && now >= Phase::Listening && self.outgoing.is_empty();
+                    if now == Phase::Over || leaves {
+                        let _ = sink.send(Message::text("41")).await;
+                        let _ = sink.close().await;
+                        return;
+                    }
+                    if heard.elapsed() > SILENCE {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn join(&mut self, sink: &mut SplitSink<Stream, Message>, conversation: String) -> Option<()> {
+        let ack = self.ack();
+        let text = format!("42{ack}{}", json!(["conversation:join", conversation]));
+        self.joins.insert(ack, conversation);
+        sink.send(Message::text(text)).await.ok()
+    }
+
+    fn ack(&mut self) -> u64 {
+        self.next_ack += 1;
+        self.next_ack
+    }
+
+    /// Sends what is due. `None` when the connection is gone.
+    async fn act(&mut self, sink: &mut SplitSink<Stream, Message>, phase: Phase) -> Option<()> {
+        let now = Instant::now();
+        if phase == Phase::Talking && now >= self.say_next && !self.plan.send_every.is_zero() {
+            self.say_next = now + self.plan.send_every.mul_f64(self.rng.random_range(0.5..1.5));
+            self.next_message += 1;
+            let (id, which) = (
+                format!("{}-{}", self.plan.name, self.next_message),
+                self.rng.random_range(0..self.plan.conversations.len()),
+            );
+            let conversation = self.plan.conversations[which].clone();
+            self.outgoing.push(Outgoing { id, conversation, ack: None, due: now });
+            self.note(|record| record.sent += 1);
+        }
+        for at in 0..self.outgoing.len() {
+            if self.outgoing[at].due <= now {
+                let ack = self.ack();
+                let message = &mut self.outgoing[at];
+                (message.ack, message.due) = (Some(ack), now + SEND_AGAIN);
+                let payload = json!({"conversationId": message.conversation, "content": message.id, "clientMessageId": message.id});
+                let text = format!("42{ack}{}", json!(["message:send", payload]));
+                timeout(SILENCE, sink.send(Message::text(text))).await.ok()?.ok()?;
+            }
+        }
+        let waiting = self.outgoing.len();
+        self.note(|record| record.unacknowledged = waiting);
+        Some(())
+    }
+
+    /// `None` when this connection is of no more use.
+    fn hear(&mut self, text: &str) -> Option<()> {
+        if let Some(rest) = text.strip_prefix("43") {
+            let digits = rest.find('[').unwrap_or(0);
+            let answer: Vec<Value> = serde_json::from_str(&rest[digits..]).ok()?;
+            self.answered(rest[..digits].parse().ok()?, answer.first()?)
+        } else if let Some(event) = text.strip_prefix("42") {
+            let event: Vec<Value> = serde_json::from_str(event).ok()?;
+            self.event(event.first()?.as_str()?, event.get(1).unwrap_or(&Value::Null));
+            Some(())
+        } else {
+            (!text.starts_with("41")).then_some(())
+        }
+    }
+
+    fn answered(&mut self, ack: u64, answer: &Value) -> Option<()> {
+        let success = answer["success"] == true;
+        if let Some(conversation) = self.joins.remove(&ack) {
+            // Not in: it tries again with another connection.
+            let (epoch, seq) = success.then(|| position(answer)).flatten()?;
+            self.note(|record| record.seen.entry(conversation.clone()).or_default().push(Seen::From(seq)));
+            self.cursors.insert(conversation, (epoch, seq));
+            return Some(());
+        }
+        let at = self.outgoing.iter().position(|message| message.ack == Some(ack))?;
+        if !success {
+            self.outgoing[at].due = Instant::now() + Duration::from_millis(300);
+            return Some(());
+        }
+        let Outgoing { id, conversation, .. } = self.outgoing.remove(at);
+        let (epoch, seq) = position(answer)?;
+        if let Some(cursor) = self.cursors.get_mut(&conversation)
+            && *cursor == (epoch.clone(), seq.saturating_sub(1))
+        {
+            *cursor = (epoch, seq);
+        }
+        let client = self.plan.name.clone();
+        self.note(|record| record.acknowledged.push(Acknowledged { client, conversation, id, seq }));
+        Some(())
+    }
+
+    fn event(&mut self, name: &str, payload: &Value) {
+        let Some(conversation) = payload["conversationId"].as_str().map(str::to_owned) else { return };
+        let Some((epoch, seq)) = position(payload) else { return };
+        match name {
+            "message:new" => {
+                let id = payload["content"].as_str().unwrap_or_default().to_owned();
+                self.note(|record| {
+                    record.seen.entry(conversation.clone()).or_default().push(Seen::Message { seq, id })
+                });
+            }
+            "conversation:reset" => self.note(|record| {
+                record.resets += 1;
+                record.seen.entry(conversation.clone()).or_default().push(Seen::Reset(seq));
+            }),
+            "conversation:synced" => {}
+            _ => return,
+        }
+        if name != "message:new" {
+            self.syncing.0 = self.syncing.0.saturating_sub(1);
+            if self.syncing.0 == 0
+                && let Some(since) = self.syncing.1.take()
+            {
+                self.note(|record| record.resumed_in.push(since.elapsed()));
+            }
+        }
+        self.cursors.insert(conversation, (epoch, seq));
+    }
+}
+
+fn position(payload: &Value) -> Option<(String, u64)> {
+    Some((payload["epoch"].as_str()?.to_owned(), payload["seq"].as_u64()?))
+}
+
+/// The next text; `None` when the connection has ended.
+async fn next(source: &mut SplitStream<Stream>) -> Option<String> {
+    loop {
+        match source.next().await?.ok()? {
+            Message::Text(text) => return Some(text.to_string()),
+            Message::Close(_) => return None,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Faults of many kinds under load, and the proof that nothing got lost: a cluster of real processes, clients that come back
+//! with their cursors, [`schedule`]d faults, and the checker of [`history`](crate::history) in the end.
+
+mod client;
+mod faults;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::history::{self, History, Log, Violation};
+use crate::proxy::Proxy;
+use crate::{Data, Node, RedisServer, connect};
+
+use client::{Phase, Plan, Record, Shared};
+pub use faults::{Fault, schedule};
+pub use report::Report;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Chaos {
+    /// Decides which faults come when.
+    pub seed: u64,
+    /// How long faults happen at the most.
+    pub time: Duration,
+    /// How many faults at the most.
+    pub faults: usize,
+    /// Nodes of the cluster.
+    pub nodes: usize,
+    /// Clients, all of them senders and receivers.
+    pub clients: usize,
+    /// Conversations; each client is in two of them.
+    pub conversations: usize,
+    /// Between two faults, on average.
+    pub fault_every: Duration,
+    /// Between two messages of one client, on average.
+    pub send_every: Duration,
+    /// Says on standard error how it goes.
+    pub progress: bool,
+}
+
+impl Default for Chaos {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            time: Duration::from_secs(60),
+            faults: usize::MAX,
+            nodes: 3,
+            clients: 60,
+            conversations: 8,
+            fault_every: Duration::from_millis(500),
+            send_every: Duration::from_secs(2),
+            progress: false,
+        }
+    }
+}
+
+/// How long everything may take to come right once the faults have ended: longer than a lease and all time-outs.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long a node may take to end by SIGTERM.
+const TERMINATED_WITHIN: Duration = Duration::from_secs(40);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+impl Chaos {
+    /// Runs it.
+    ///
+    /// # Panics
+    /// When the cluster can't be set up.
+    pub async fn run(self) -> Report {
+        let world = World::start(self).await;
+        let faults = world.do_harm().await;
+        world.heal().await;
+        world.judge(faults).await
+    }
+}
+
+/// A node that may be down at the moment. Locked while something is done to it.
+struct Slot {
+    flags: Vec<String>,
+    node: AsyncMutex<Option<Node>>,
+}
+
+impl Slot {
+    async fn start(flags: Vec<String>) -> Self {
+        let node = AsyncMutex::new(Some(start_node(&flags).await));
+        Self { flags, node }
+    }
+}
+
+async fn start_node(flags: &[String]) -> Node {
+    Node::start(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await
+}
+
+struct World {
+    chaos: Chaos,
+    redis: AsyncMutex<RedisServer>,
+    redis_url: String,
+    nodes: Vec<Slot>,
+    proxy: Proxy,
+    clients: BTreeMap<String, Shared>,
+    leaving: BTreeSet<String>,
+    running: AsyncMutex<JoinSet<()>>,
+    phase: watch::Sender<Phase>,
+    began: Instant,
+}
+
+impl World {
+    async fn start(chaos: Chaos) -> Arc<Self> {
+        let redis = RedisServer::start_with_aof().await;
+        let mut nodes = Vec::new();
+        for number in 0..chaos.nodes {
+            let id = format!("chaos-{number}");
+            let flags = ["--redis-url", &redis.url(), "--auth", "insecure-query", "--node-id", &id];
+            let quick = [
+                "--ping-interval",
+                "2000",
+                "--ping-timeout",
+                "2000",
+                "--drain-window",
+                "1s",
+                "--log-level",
+                "warn,trunkline_gateway::app=info",
+            ];
+            let mut flags: Vec<String> = flags.iter().chain(&quick).map(ToString::to_string).collect();
+            let slot = Slot::start(flags.clone()).await;
+            // The same address after a restart, so that clients find it.
+            let address = slot.node.lock().await.as_ref().map(|node| node.address().to_owned()).unwrap_or_default();
+            flags.extend(["--listen".to_owned(), address]);
+            nodes.push(Slot { flags, ..slot });
+        }
+        let mut addresses = Vec::new();
+        for slot in &nodes {
+            addresses.extend(slot.node.lock().await.as_ref().map(|node| node.address().to_owned()));
+        }
+        let proxy = Proxy::start(addresses.clone()).await.expect("a free port");
+        let (phase, _) = watch::channel(Phase::Talking);
+        let mut world = Self {
+            redis_url: redis.url(),
+            redis: AsyncMutex::new(redis),
+            nodes,
+            proxy,
+            clients: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            running: AsyncMutex::default(),
+            phase,
+            began: Instant::now(),
+            chaos,
+        };
+        world.start_clients(&addresses).await;
+        Arc::new(world)
+    }
+
+    async fn start_clients(&mut self, nodes: &[String]) {
+        let mut rng = SmallRng::seed_from_u64(self.chaos.seed ^ 0x5eed);
+        for number in 0..self.chaos.clients {
+            let conversation = |at: usize| format!("room-{}", at % self.chaos.conversations.max(1));
+            let conversations = BTreeSet::from([conversation(number), conversation(number * 3 + 1)]);
+            // Half of them are behind the bad network.
+            let addresses = if number % 2 == 0 { vec![self.proxy.address().to_owned()] } else { nodes.to_vec() };
+            let plan = Plan {
+                name: format!("user-{number}"),
+                conversations: conversations.into_iter().collect(),
+                addresses,
+                send_every: self.chaos.send_every,
+                leaves: number % 10 == 9,
+                seed: rng.random(),
+            };
+            let record: Shared = Arc::new(Mutex::new(Record::default()));
+            self.clients.insert(plan.name.clone(), Arc::clone(&record));
+            if plan.leaves {
+                self.leaving.insert(plan.name.clone());
+            }
+            self.running.lock().await.spawn(client::run(plan, record, self.phase.subscribe()));
+        }
+        self.until(Duration::from_secs(30), |world| world.all(|record| record.seen.len() == 2 || record.connects > 0))
+            .await;
+    }
+
+    fn all(&self, check: impl Fn(&Record) -> bool) -> bool {
+        self.clients.values().all(|record| check(&record.lock().expect("no panic under this lock")))
+    }
+
+    async fn until(&self, deadline: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let until = Instant::now() + deadline;
+        while !done(self) {
+            if Instant::now() >= until {
+                return false;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        true
+    }
+
+    /// Does harm until the time is over or there were enough faults. What was done, by kind.
+    async fn do_harm(self: &Arc<Self>) -> BTreeMap<&'static str, u64> {
+        let end = Instant::now() + self.chaos.time;
+        let mut done = BTreeMap::new();
+        let mut running: JoinSet<Option<&'static str>> = JoinSet::new();
+        let mut said = Instant::now();
+        let faults = schedule(self.chaos.seed, self.chaos.nodes, self.chaos.fault_every);
+        for (pause, fault) in faults.take(self.chaos.faults) {
+            sleep(pause).await;
+            while let Some(ended) = running.try_join_next() {
+                if let Ok(Some(kind)) = ended {
+                    *done.entry(kind).or_default() += 1;
+                }
+            }
+            if Instant::now() >= end {
+                break;
+            }
+            let world = Arc::clone(self);
+            running.spawn(async move {
+                let kind = fault.kind();
+                world.inject(fault).await.then_some(kind)
+            });
+            if self.chaos.progress && said.elapsed() > Duration::from_secs(10) {
+                said = Instant::now();
+                eprintln!("{}", self.progress(done.values().sum()));
+            }
+        }
+        while let Some(ended) = running.join_next().await {
+            if let Ok(Some(kind)) = ended {
+                *done.entry(kind).or_default() += 1;
+            }
+        }
+        done
+    }
+
+    /// Whether it was done: not when the node it is meant for has trouble already.
+    async fn inject(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::KillNode { node, down } => {
+                let Ok(mut slot) = self.nodes[node].node.try_lock() else { return false };
+                drop(slot.take());
+                sleep(down).await;
+                *slot = Some(start_node(&self.nodes[node].flags).await);
+            }
+            Fault::TerminateNode { node } => {
+                let Ok(mut slot) = self.nodes[node].node.try_lock() else { return false };
+                if let Some(mut node) = slot.take() {
+                    let _ = node.terminate(TERMINATED_WITHIN).await;
+                }
+                *slot = Some(start_node(&self.nodes[node].flags).await);
+            }
+            Fault::FreezeNode { node, time } => {
+                let Ok(slot) = self.nodes[node].node.try_lock() else { return false };
+                let Some(node) = slot.as_ref() else { return false };
+                node.pause();
+                sleep(time).await;
+                node.resume();
+            }
+            Fault::CutSubscriptions => return RedisServer::cut(&self.redis_url, "pubsub").await.is_some(),
+            Fault::CutCommands => return RedisServer::cut(&self.redis_url, "normal").await.is_some(),
+            Fault::RestartRedis => {
+                let Ok(mut redis) = self.redis.try_lock() else { return false };
+                redis.restart(Data::Keep).await;
+            }
+            Fault::KillRedis => {
+                let Ok(mut redis) = self.redis.try_lock() else { return false };
+                redis.kill();
+                redis.restart(Data::Keep).await;
+            }
+            Fault::FreezeRedis { time } => {
+                let Ok(redis) = self.redis.try_lock() else { return false };
+                redis.pause();
+                sleep(time).await;
+                redis.resume();
+            }
+            Fault::SlowClients { percent, time } => {
+                let mut rng = SmallRng::seed_from_u64(u64::from(percent) ^ self.chaos.seed);
+                for record in self.clients.values() {
+                    if rng.random_range(0..100) < percent {
+                        record.lock().expect("no panic under this lock").slow_until = Some(Instant::now() + time);
+                    }
+                }
+                sleep(time).await;
+            }
+            Fault::CutClients { percent } => drop(self.cut(percent)),
+            Fault::Latency { latency, time } => {
+                self.proxy.set_latency(latency);
+                sleep(time).await;
+                self.proxy.set_latency(Duration::ZERO);
+            }
+            Fault::Loss { time, percent } => {
+                self.proxy.stall(time);
+                sleep(time).await;
+                self.cut(percent);
+            }
+        }
+        true
+    }
+
+    fn cut(&self, percent: u32) -> usize {
+        let mut rng = SmallRng::seed_from_u64(self.chaos.seed ^ u64::from(percent));
+        self.proxy.cut(f64::from(percent) / 100.0, || rng.random())
+    }
+
+    /// The faults are over; what is not acknowledged is sent until it is.
+    async fn heal(&self) {
+        for slot in &self.nodes {
+            let mut node = slot.node.lock().await;
+            if node.is_none() {
+                *node = Some(start_node(&slot.flags).await);
+            }
+        }
+        self.phase.send_replace(Phase::Listening);
+        let healed = |world: &Self| {
+            world.all(|record| record.unacknowledged == 0) && history::check(&world.history()).is_empty()
+        };
+        self.until(HEALED_WITHIN, healed).await;
+    }
+
+    async fn judge(&self, faults: BTreeMap<&'static str, u64>) -> Report {
+        let history = self.history();
+        let mut violations = history::check(&history);
+        violations.extend(self.check_presence().await);
+        let report = self.report(&history, faults, violations);
+        self.phase.send_replace(Phase::Over);
+        let mut running = self.running.lock().await;
+        while running.join_next().await.is_some() {}
+        report
+    }
+
+    fn history(&self) -> History {
+        let mut history = History::default();
+        for (client, record) in &self.clients {
+            let record = record.lock().expect("no panic under this lock");
+            history.acknowledged.extend(record.acknowledged.iter().cloned());
+            // Who left has no claim on what came later.
+            if !self.leaving.contains(client) || *self.phase.borrow() == Phase::Talking {
+                history.seen.extend(record.seen.iter().map(|(conversation, events)| Log {
+                    client: client.clone(),
+                    conversation: conversation.clone(),
+                    events: events.clone(),
+                }));
+            }
+        }
+        history
+    }
+
+    /// What the cluster says of who is online, until it is right or the time is over.
+    async fn check_presence(&self) -> Vec<Violation> {
+        let users: Vec<&String> = self.clients.keys().collect();
+        let until = Instant::now() + HEALED_WITHIN;
+        loop {
+            let connected = self.clients.keys().filter(|user| !self.leaving.contains(*user)).cloned().collect();
+            let mut violations = Vec::new();
+            for slot in &self.nodes {
+                let url = slot.node.lock().await.as_ref().map(Node::url).unwrap_or_default();
+                let Ok(asking) = connect(&format!("{url}?userId=checker"), "/", serde_json::Value::Null).await else {
+                    continue;
+                };
+                let answer =
+                    asking.emit_with_ack("presence:get", json!({ "userIds": users }), Duration::from_secs(10)).await;
+                let online = answer["users"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|user| Some((user["userId"].as_str()?.to_owned(), user["online"].as_bool()?)));
+                violations.extend(history::check_presence(&connected, &online.collect()));
+                asking.close().await;
+            }
+            if violations.is_empty() || Instant::now() >= until {
+                return violations;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn progress(&self, faults: u64) -> String {
+        let mut totals = (0, 0, 0, 0);
+        for record in self.clients.values() {
+            let record = record.lock().expect("no panic under this lock");
+            totals.0 += usize::from(record.connected);
+            totals.1 += record.acknowledged.len();
+            totals.2 += record.seen.values().map(Vec::len).sum::<usize>();
+            totals.3 += record.unacknowledged;
+        }
+        format!(
+            "{:4} s  {faults} faults  {} of {} connected  {} acknowledged  {} waiting  {} deliveries",
+            self.began.elapsed().as_secs(),
+            totals.0,
+            self.clients.len(),
+            totals.1,
+            totals.3,
+            totals.2,
+        )
+    }
+}

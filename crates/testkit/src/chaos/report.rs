@@ -1,0 +1,122 @@
+//! What a run came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::{Chaos, World};
+use crate::history::{History, Seen, Violation};
+
+/// The outcome of a run. Its text is Markdown.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What was run.
+    pub chaos: Chaos,
+    /// Faults that were done, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Broken promises.
+    pub violations: Vec<Violation>,
+    /// Messages that were acknowledged.
+    pub acknowledged: usize,
+    /// Messages that were not, by the end.
+    pub unacknowledged: usize,
+    /// Messages that clients got.
+    pub deliveries: usize,
+    /// Connections that clients made.
+    pub connects: u64,
+    /// Times that a client was told that messages are missing for good.
+    pub resets: u64,
+    /// How long clients took from CONNECT until they had all they had missed, sorted.
+    pub resumed_in: Vec<Duration>,
+    /// From the first client to the last check.
+    pub took: Duration,
+}
+
+impl World {
+    pub(super) fn report(
+        &self,
+        history: &History,
+        faults: BTreeMap<&'static str, u64>,
+        violations: Vec<Violation>,
+    ) -> Report {
+        let mut report = Report {
+            chaos: self.chaos.clone(),
+            faults,
+            violations,
+            acknowledged: history.acknowledged.len(),
+            unacknowledged: 0,
+            deliveries: 0,
+            connects: 0,
+            resets: 0,
+            resumed_in: Vec::new(),
+            took: self.began.elapsed(),
+        };
+        for record in self.clients.values() {
+            let record = record.lock().expect("no panic under this lock");
+            let messages =
+                |events: &Vec<Seen>| events.iter().filter(|seen| matches!(seen, Seen::Message { .. })).count();
+            report.deliveries += record.seen.values().map(messages).sum::<usize>();
+            report.unacknowledged += record.unacknowledged;
+            report.connects += record.connects;
+            report.resets += record.resets;
+            report.resumed_in.extend(&record.resumed_in);
+        }
+        report.resumed_in.sort();
+        report
+    }
+}
+
+impl Report {
+    /// Whether every promise was kept: nothing broken, nobody told that something is missing, everything acknowledged.
+    pub fn is_whole(&self) -> bool {
+        self.violations.is_empty() && self.resets == 0 && self.unacknowledged == 0
+    }
+
+    /// Faults that were done.
+    pub fn fault_count(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
+        let at = (self.resumed_in.len() * percent / 100).min(self.resumed_in.len().saturating_sub(1));
+        self.resumed_in.get(at).copied().unwrap_or_default()
+    }
+
+    fn violations_of(&self, kinds: &[&str]) -> usize {
+        self.violations.iter().filter(|violation| kinds.contains(&violation.kind())).count()
+    }
+}
+
+/// Violations that are printed one by one.
+const SHOWN: usize = 20;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Chaos { seed, nodes, clients, conversations, .. } = &self.chaos;
+        writeln!(f, "seed {seed}: {} faults in {} s", self.fault_count(), self.took.as_secs())?;
+        writeln!(f, "\n{nodes} nodes, {clients} clients, {conversations} conversations\n")?;
+        writeln!(f, "| fault | times |\n|---|---:|")?;
+        for (kind, times) in &self.faults {
+            writeln!(f, "| {kind} | {times} |")?;
+        }
+        writeln!(f, "\n| what | how many |\n|---|---:|")?;
+        writeln!(f, "| messages acknowledged | {} |", self.acknowledged)?;
+        writeln!(f, "| messages never acknowledged | {} |", self.unacknowledged)?;
+        writeln!(f, "| deliveries | {} |", self.deliveries)?;
+        writeln!(f, "| connections made by clients | {} |", self.connects)?;
+        let (median, most) = (self.percentile(50), self.percentile(99));
+        writeln!(f, "| CONNECT to all caught up, median and 99th percentile | {median:.0?}, {most:.0?} |")?;
+        writeln!(f, "| **acknowledged messages lost** | {} |", self.violations_of(&["lost", "gap"]))?;
+        writeln!(f, "| **repeats** | {} |", self.violations_of(&["repeat"]))?;
+        writeln!(f, "| **order violations** | {} |", self.violations_of(&["disorder", "two orders"]))?;
+        writeln!(f, "| **presence wrong in the end** | {} |", self.violations_of(&["presence"]))?;
+        writeln!(f, "| clients told that something is missing | {} |", self.resets)?;
+        for violation in self.violations.iter().take(SHOWN) {
+            writeln!(f, "\n- {violation}")?;
+        }
+        if self.violations.len() > SHOWN {
+            writeln!(f, "\n- and {} more", self.violations.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}
