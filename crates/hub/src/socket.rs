@@ -42,6 +42,12 @@ impl SocketId {
         Self(id.into())
     }
 
+    /// Whether a lane may have given a socket this id: Engine.IO's 16 characters, or the 20 of Node's and our own.
+    pub fn is_possible(id: &str) -> bool {
+        let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        matches!(id.len(), 16 | 20) && id.bytes().all(of_base64)
+    }
+
     /// The room that only this socket is in.
     pub fn room(&self) -> RoomName {
         Arc::clone(&self.0)

@@ -10,6 +10,7 @@ use crate::{Failure, limits::ID_BYTES};
 const USER: &str = "user:";
 const DOCUMENT: &str = "doc:";
 const DIRECT: &str = "dm:";
+const WATCHERS: &str = "watch:";
 
 /// Checks an id that came from outside: 1 to [`ID_BYTES`] bytes without control characters.
 ///
@@ -38,6 +39,26 @@ pub fn user_room(user: &str) -> String {
     format!("{USER}{user}")
 }
 
+/// The room of those who have a document open.
+pub fn document_room(document: &str) -> String {
+    format!("{DOCUMENT}{document}")
+}
+
+/// The room of those who want to know when a user comes and goes.
+pub fn watchers_room(user: &str) -> String {
+    format!("{WATCHERS}{user}")
+}
+
+/// Whether a room is one of [`watchers_room`].
+pub fn is_watchers_room(room: &str) -> bool {
+    room.starts_with(WATCHERS)
+}
+
+/// Whether a room can be a conversation: not one of those whose names are given by rules of ours.
+pub fn is_conversation(room: &str) -> bool {
+    ![USER, DOCUMENT, WATCHERS].iter().any(|prefix| room.starts_with(prefix))
+}
+
 /// The conversation of two users, the same whoever asks: `dm:<smaller id>:<larger id>`.
 ///
 /// Colons inside an id are written `%3A`, so that a name has one reading only.
@@ -57,12 +78,12 @@ pub fn direct_members(conversation: &str) -> Option<(String, String)> {
 
 /// Whether `user` may join, address and read `room` as a conversation.
 ///
-/// Names of users and documents are guarded: clients get there by other events. A direct conversation is for its two.
+/// Names of users, documents and watchers are guarded: clients get there by other events. A direct conversation is for its two.
 ///
 /// # Errors
 /// `forbidden`.
 pub fn may_enter(user: &str, room: &str) -> Result<(), Failure> {
-    if room.starts_with(USER) || room.starts_with(DOCUMENT) {
+    if !is_conversation(room) {
         return Err(Failure::forbidden("this name is reserved"));
     }
     if room.starts_with(DIRECT) {
@@ -107,7 +128,9 @@ mod tests {
 
     #[test]
     fn guarded_names_are_refused() {
-        for room in ["user:bob", "doc:plan", "dm:bob:carol", "dm:", "dm:alice", "dm:bob:alice", "dm:alice:bob:x"] {
+        for room in
+            ["user:bob", "doc:plan", "watch:bob", "dm:bob:carol", "dm:", "dm:alice", "dm:bob:alice", "dm:alice:bob:x"]
+        {
             assert!(may_enter("alice", room).is_err(), "{room}");
         }
         for room in ["general", "dm:alice:bob", "dm:alice:alice", "ünïcode 🙂", "users:all"] {

@@ -26,3 +26,12 @@ pub const DATA_BYTES: usize = 20_000;
 
 /// Cursors that a client may bring along when it connects.
 pub const CURSORS: usize = 1000;
+
+/// Bytes of a cursor's position in a document.
+pub const CURSOR_BYTES: usize = 4096;
+
+/// Bytes of a signal that sets up a call.
+pub const SIGNAL_BYTES: usize = 65_536;
+
+/// Users that one socket can watch.
+pub const WATCHES: usize = 1000;

@@ -238,7 +238,9 @@ pub struct RemoteEdit<'a> {
     /// The whole text.
     pub content: &'a str,
     /// The version that the edit made: a smaller one than was seen already is late.
-    pub version: u64,
+    /// Absent on the way into the store, which fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// Where the writer's cursor is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(as = "Option<Any>"))]

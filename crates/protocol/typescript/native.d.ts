@@ -78,6 +78,9 @@ export type CallSignalNotice = {
   data: any,
 };
 
+/** A change, in a page of a log. */
+export type Change = { "kind": "edited" } & Edited | { "kind": "deleted" } & Deleted;
+
 /** What `message:edit` and `message:delete` answer: the place of the change, which is an entry of its own. */
 export type Changed = {
   /** Its number. */
@@ -216,8 +219,11 @@ export type DocumentEdited = {
   documentId: string,
   /** The whole text. */
   content: string,
-  /** The version that the edit made. An event with a smaller one than was seen already is late, and to be ignored. */
-  version: number,
+  /**
+   * The version that the edit made. An event with a smaller one than was seen already is late, and to be ignored.
+   * Absent on the way into the store, which fills it in.
+   */
+  version?: number,
   /** Where the writer's cursor is. */
   cursorPosition?: any,
   /** Who wrote. */
@@ -308,8 +314,10 @@ export type History = {
 
 /** What `message:history` answers. */
 export type HistoryPage = {
-  /** In ascending `seq`. */
+  /** In ascending `seq`, as they stand now. */
   messages: Array<Message>,
+  /** The entries between them that are no messages but changes of some, in ascending `seq`. */
+  changes: Array<Change>,
   /** The log that the numbers count in. */
   epoch: string,
   /** The newest number. */
@@ -336,9 +344,11 @@ export type Joined = {
   epoch: string,
   /** The newest number; 0 when nothing was said yet. */
   seq: number,
-  /** In ascending `seq`. */
+  /** In ascending `seq`, as they stand now. */
   messages: Array<Message>,
-  /** Whether everything after `after` is in `messages`. */
+  /** The entries between them that are no messages but changes of some. */
+  changes: Array<Change>,
+  /** Whether everything after `after` is in `messages` and `changes`. */
   complete: boolean,
   /** Who is here, this user included. */
   members: Array<Member>,
@@ -395,6 +405,10 @@ export type Message = {
   clientMessageId?: string,
   /** ISO 8601. */
   timestamp: string,
+  /** When its sender changed it: the number of the last change. `content` is what it says now. */
+  editedSeq?: number,
+  /** Its sender took it back, and what it said is gone. */
+  deleted: boolean,
   /** Its id. */
   id: string,
   /** Its place. */
@@ -449,6 +463,8 @@ export type Nothing = Record<symbol, never>;
 export type Notification = {
   /** Its id. */
   id: string,
+  /** Who sent it; absent when a back end did. */
+  senderId?: string,
   /** `info` unless its sender said otherwise. */
   type: string,
   /** A headline. */

@@ -92,6 +92,8 @@ export type Nothing = Record<symbol, never>;
 export type Notification = {
   /** Its id. */
   id: string,
+  /** Who sent it; absent when a back end did. */
+  senderId?: string,
   /** `info` unless its sender said otherwise. */
   type: string,
   /** A headline. */

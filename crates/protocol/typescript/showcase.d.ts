@@ -105,6 +105,8 @@ export type Nothing = Record<symbol, never>;
 export type Notification = {
   /** Its id. */
   id: string,
+  /** Who sent it; absent when a back end did. */
+  senderId?: string,
   /** `info` unless its sender said otherwise. */
   type: string,
   /** A headline. */
@@ -133,8 +135,11 @@ export type RemoteEdit = {
   docId: string,
   /** The whole text. */
   content: string,
-  /** The version that the edit made: a smaller one than was seen already is late. */
-  version: number,
+  /**
+   * The version that the edit made: a smaller one than was seen already is late.
+   * Absent on the way into the store, which fills it in.
+   */
+  version?: number,
   /** Where the writer's cursor is. */
   cursorPosition?: any,
   /** Who wrote. */

@@ -95,7 +95,6 @@ impl Dialect for Conversations {
             Effect::OnlineUsers { .. }
             | Effect::OnlineChanges { .. }
             | Effect::UserJoined { .. }
-            | Effect::DocumentEdited { .. }
             | Effect::DocumentCursor { .. }
             | Effect::Synced { .. }
             | Effect::Reset { .. }
@@ -159,7 +158,7 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
         name::TYPING | name::STOP_TYPING => {
             let words::Typing { conversation_id: Text(conversation), user_id } = payload(event)?;
             believe_guest(socket, user_id.as_ref());
-            domain.typing(socket, Some(&conversation), None, event.name == name::TYPING)?;
+            domain.typing(socket, Some(&conversation), None, event.name == name::TYPING).await?;
         }
         name::GET_VIEWERS => {
             let RoomRef(conversation) = payload(event)?;

@@ -13,7 +13,7 @@ mod wire;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
@@ -65,6 +65,11 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// A message that its sender took back, as [`edited`](Self::edited).
     fn deleted(&self, _: &Deleted) -> Option<MessageWords> {
+        None
+    }
+
+    /// A document's new content, as this dialect's event; the version is filled in by the store, as `Fill::Seq`.
+    fn document_edited(&self, _: &EditedDocument<'_>) -> Option<MessageWords> {
         None
     }
 
@@ -125,7 +130,20 @@ pub struct EventRate {
     pub period: Duration,
 }
 
-/// An event around a message, see [`Dialect::message`].
+/// What [`Dialect::document_edited`] puts into words.
+#[derive(Clone, Copy, Debug)]
+pub struct EditedDocument<'a> {
+    /// Which one.
+    pub document: &'a str,
+    /// All of it.
+    pub content: &'a str,
+    /// Where the editor's cursor is, as the editor's client says it.
+    pub cursor: Option<&'a RawValue>,
+    /// Who edited it.
+    pub user: &'a str,
+}
+
+/// An event around something that is stored, see [`Dialect::message`].
 #[derive(Debug)]
 pub struct MessageWords {
     /// The event's name.

@@ -13,11 +13,11 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Dialect, Echo, MessageWords,
+    Dialect, Echo, EditedDocument, MessageWords,
     wire::{answer, last_word, optional_payload, payload, shutdown},
 };
 use crate::{
-    domain::{Caller, Domain, Effect, Member, Session},
+    domain::{Caller, Domain, EditOutcome, Effect, Member, Session},
     time::{iso, now_ms, since_epoch_ms},
 };
 
@@ -48,7 +48,13 @@ impl Dialect for Native {
         socket.emit(Encoded::event(name::CONNECTED, &connected));
     }
 
-    async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event) {
+    async fn event(&self, domain: &Arc<Domain>, socket: &Socket, mut event: Event) {
+        if event.name == name::MESSAGES_MISSED {
+            if let Err(failure) = missed(domain, socket, &mut event).await {
+                fail(socket, event, failure);
+            }
+            return;
+        }
         match handle(domain, socket, &event).await {
             Ok(answer) => {
                 if let Some(ack) = event.ack {
@@ -111,16 +117,6 @@ impl Dialect for Native {
                 },
             ),
             Effect::Notification(notification) => Encoded::event(name::NOTIFICATION, notification),
-            Effect::DocumentEdited { document, content, version, cursor, user } => Encoded::event(
-                name::DOCUMENT_EDITED,
-                &native::DocumentEdited {
-                    document_id: document,
-                    content,
-                    version,
-                    cursor_position: cursor,
-                    user_id: user,
-                },
-            ),
             Effect::DocumentCursor { document, user, position } => Encoded::event(
                 name::DOCUMENT_CURSOR,
                 &native::DocumentCursorNotice { document_id: document, user_id: user, position },
@@ -151,6 +147,18 @@ impl Dialect for Native {
 
     fn edited(&self, edited: &native::Edited) -> Option<MessageWords> {
         stored(name::MESSAGE_EDITED, edited, POSITION)
+    }
+
+    fn document_edited(&self, edited: &EditedDocument<'_>) -> Option<MessageWords> {
+        let EditedDocument { document, content, cursor, user } = *edited;
+        let edit = native::DocumentEdited {
+            document_id: document,
+            content,
+            version: None,
+            cursor_position: cursor,
+            user_id: user,
+        };
+        stored(name::DOCUMENT_EDITED, &edit, &[("version", Fill::Seq)])
     }
 
     fn deleted(&self, deleted: &native::Deleted) -> Option<MessageWords> {
@@ -196,8 +204,8 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
         name::TYPING_START | name::TYPING_STOP => {
             let native::Typing { conversation_id, recipient_user_id } = payload(event)?;
             let started = event.name == name::TYPING_START;
-            domain.typing(socket, conversation_id.as_deref(), recipient_user_id.as_deref(), started)?;
-            Ok(answer(native::Nothing {}))
+            let (conversation, recipient) = (conversation_id.as_deref(), recipient_user_id.as_deref());
+            domain.typing(socket, conversation, recipient, started).await.map(done)
         }
         name::GET_ONLINE_COUNT => domain.online_count().await.map(answer),
         name::PRESENCE_GET => {
@@ -205,12 +213,77 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             domain.presence_of(&user_ids).await.map(answer)
         }
         name::PRESENCE_LIST => domain.online_users(&optional_payload(event)?.unwrap_or_default()).await.map(answer),
+        name::CONVERSATION_LIST => {
+            domain.conversations(caller, &optional_payload(event)?.unwrap_or_default()).await.map(answer)
+        }
+        name::MESSAGE_EDIT => {
+            let native::Edit { conversation_id, message_id, content } = payload(event)?;
+            domain.edit(caller, &conversation_id, &message_id, &content).await.map(answer)
+        }
+        name::MESSAGE_DELETE => {
+            let native::Delete { conversation_id, message_id } = payload(event)?;
+            domain.delete(caller, &conversation_id, &message_id).await.map(answer)
+        }
+        name::MESSAGE_DELIVERED => {
+            let native::Delivered { conversation_id, seq } = payload(event)?;
+            domain.delivered(caller, &conversation_id, seq).await.map(done)
+        }
+        name::MESSAGE_READ => {
+            let native::Read { message_id, conversation_id, .. } = payload(event)?;
+            domain.read(caller, &message_id, conversation_id.as_deref()).await.map(done)
+        }
+        name::MESSAGE_STATUS => {
+            let native::StatusAsk { conversation_id, message_id } = payload(event)?;
+            domain.status(caller, &conversation_id, &message_id).await.map(answer)
+        }
+        name::PRESENCE_WATCH => {
+            let native::PresenceGet { user_ids } = payload(event)?;
+            domain.watch(socket, &user_ids).await.map(answer)
+        }
+        name::PRESENCE_UNWATCH => {
+            let native::PresenceGet { user_ids } = payload(event)?;
+            domain.unwatch(socket, &user_ids).await.map(answer)
+        }
+        name::NOTIFICATION_SEND => domain.notify(caller, payload(event)?).await.map(answer),
+        name::DOCUMENT_JOIN => {
+            let native::DocumentRef { document_id } = payload(event)?;
+            domain.open_document(socket, &document_id).await.map(answer)
+        }
+        name::DOCUMENT_LEAVE => {
+            let native::DocumentRef { document_id } = payload(event)?;
+            domain.close_document(socket, &document_id).map(done)
+        }
+        name::DOCUMENT_EDIT => Ok(match domain.edit_document(socket, &payload(event)?).await? {
+            EditOutcome::Stored(version) => answer(native::DocumentVersion { version }),
+            EditOutcome::Conflict(state) => Encoded::ack(&native::DocumentConflict::new(state)),
+        }),
+        name::DOCUMENT_CURSOR => domain.move_cursor(socket, &payload(event)?).map(done),
+        name::CALL_SIGNAL => domain.signal(caller, &payload(event)?).map(done),
+        name::UPLOAD_PROGRESS => domain.upload_progress(caller, &payload(event)?).await.map(done),
         name::AUTH_REFRESH => {
             let native::Refresh { token } = payload(event)?;
             domain.refresh(socket, &token).await.map(answer)
         }
         unknown => Err(Failure::new(Code::NotFound, format!("there is no event `{unknown:.100}`"))),
     }
+}
+
+/// An ack that adds nothing.
+fn done((): ()) -> Encoded {
+    answer(native::Nothing {})
+}
+
+/// Gives out what was missed, and only then takes it out of the inbox.
+async fn missed(domain: &Arc<Domain>, socket: &Socket, event: &mut Event) -> Result<(), Failure> {
+    let caller = Caller::of(socket)?;
+    let native::MissedAsk { limit } = optional_payload(event)?.unwrap_or_default();
+    let missed = domain.missed(caller, limit).await?;
+    // Who does not ask for an answer gets none, and misses nothing later.
+    if let Some(ack) = event.ack.take() {
+        ack.send(socket, &answer(&missed));
+        domain.took(caller, &missed).await;
+    }
+    Ok(())
 }
 
 /// A failure reaches the client by the ack, or else as `error`.

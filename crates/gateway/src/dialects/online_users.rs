@@ -75,7 +75,6 @@ impl Dialect for OnlineUsers {
             | Effect::UserJoined { .. }
             | Effect::Delivered { .. }
             | Effect::Read { .. }
-            | Effect::DocumentEdited { .. }
             | Effect::DocumentCursor { .. }
             | Effect::Call { .. }
             | Effect::Upload { .. }
@@ -143,7 +142,7 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
     match event.name.as_str() {
         name::TYPING => {
             let words::Typing { receiver_id, is_typing } = payload(event)?;
-            domain.typing(socket, None, Some(&receiver_id.0), is_typing)?;
+            domain.typing(socket, None, Some(&receiver_id.0), is_typing).await?;
             Ok(answer(Nothing {}))
         }
         name::JOIN_ROOM => {
@@ -151,7 +150,7 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             let join = Join { conversation_id: room.clone(), after: None, limit: Some(1) };
             domain.join(socket, &join).await?;
             let joined = words::UserLeftRoom { user_id: caller.id(), room_id: &room };
-            domain.relay(socket, Some(&room), Relay::All, Encoded::event(name::USER_JOINED, &joined), false)?;
+            domain.relay(socket, Some(&room), Relay::All, Encoded::event(name::USER_JOINED, &joined), false).await?;
             Ok(answer(Nothing {}))
         }
         name::LEAVE_ROOM => {

@@ -65,7 +65,6 @@ impl Dialect for Rooms {
             | Effect::Typing { .. }
             | Effect::Delivered { .. }
             | Effect::Read { .. }
-            | Effect::DocumentEdited { .. }
             | Effect::DocumentCursor { .. }
             | Effect::Call { .. }
             | Effect::Upload { .. }
@@ -116,8 +115,8 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             socket.emit(echoed(event)?);
             socket.emit(Encoded::event(name::SUCCESS, &words::Note { message: "Processed" }));
         }
-        name::BROADCAST => domain.relay(socket, None, Relay::Others, renamed(event, name::MESSAGE), false)?,
-        name::ANNOUNCE => domain.relay(socket, None, Relay::All, renamed(event, name::ANNOUNCEMENT), false)?,
+        name::BROADCAST => domain.relay(socket, None, Relay::Others, renamed(event, name::MESSAGE), false).await?,
+        name::ANNOUNCE => domain.relay(socket, None, Relay::All, renamed(event, name::ANNOUNCEMENT), false).await?,
         name::CHAT => {
             let words::Chat { message } = optional_payload(event)?.unwrap_or(words::Chat { message: None });
             let response =

@@ -19,7 +19,7 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Dialect, Echo, EventRate, MessageWords,
+    Dialect, Echo, EditedDocument, EventRate, MessageWords,
     wire::{answer, last_word, optional_payload, payload, shutdown, value_of},
 };
 use crate::{
@@ -66,10 +66,6 @@ impl Dialect for Showcase {
                 Encoded::event(event, &words::UserTyping { username: called.unwrap_or(user) })
             }
             Effect::Notification(notification) => Encoded::event(name::NOTIFICATION, notification),
-            Effect::DocumentEdited { document, content, version, cursor, user } => Encoded::event(
-                name::REMOTE_EDIT,
-                &words::RemoteEdit { doc_id: document, content, version, cursor_position: cursor, user_id: user },
-            ),
             Effect::DocumentCursor { document, user, position } => {
                 Encoded::event(name::REMOTE_CURSOR, &words::RemoteCursor { doc_id: document, user_id: user, position })
             }
@@ -98,6 +94,14 @@ impl Dialect for Showcase {
             (serde_json::to_string(&chat_message(message)).ok()?, filled)
         };
         Some(MessageWords { event: name::NEW_MESSAGE, payload, filled, envelope: None, echo: Echo::All })
+    }
+
+    fn document_edited(&self, edited: &EditedDocument<'_>) -> Option<MessageWords> {
+        let EditedDocument { document, content, cursor, user } = *edited;
+        let edit =
+            words::RemoteEdit { doc_id: document, content, version: None, cursor_position: cursor, user_id: user };
+        let (payload, filled) = (serde_json::to_string(&edit).ok()?, &[("version", Fill::Seq)]);
+        Some(MessageWords { event: name::REMOTE_EDIT, payload, filled, envelope: None, echo: Echo::Others })
     }
 
     async fn gone(&self, domain: &Arc<Domain>, socket: &Socket) {
@@ -146,7 +150,7 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
                 ids::check("username", &username)?;
                 session.set_name(&username);
             }
-            domain.typing(socket, Some(LOBBY), None, event.name == name::TYPING)?;
+            domain.typing(socket, Some(LOBBY), None, event.name == name::TYPING).await?;
         }
         name::SUBSCRIBE => {
             let Text(user) = payload(event)?;
@@ -188,7 +192,7 @@ async fn announce(domain: &Arc<Domain>, socket: &Socket, event: &str) -> Result<
     let called = Session::of(socket).and_then(Session::name);
     let username = called.as_deref().unwrap_or_default();
     let news = Encoded::event(event, &words::UserCount { username, user_count });
-    domain.relay(socket, None, Relay::All, news, false)
+    domain.relay(socket, None, Relay::All, news, false).await
 }
 
 async fn say(domain: &Arc<Domain>, socket: &Socket, text: String, kind: &str) -> Result<Encoded, Failure> {

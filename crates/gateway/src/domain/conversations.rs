@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use trunkline_hub::{RoomName, Socket, Targets};
-use trunkline_protocol::{Code, Failure, limits, native};
-use trunkline_store::{Joined, Member, ReadRange};
+use trunkline_protocol::{Failure, ids, limits, native};
+use trunkline_store::{Joined, Listed, MAX_LISTED, Member, ReadRange};
 
-use super::{Caller, Domain, Effect, Session, effect, messages, session::store_id, store_failure, user_room};
+use super::{
+    Caller, Domain, Effect, Session, caller, effect,
+    messages::{self, Contents},
+    session::store_id,
+    store_failure, unheard,
+};
 use crate::{
     resume::{CatchUp, Position},
     time::now_ms,
@@ -29,7 +34,7 @@ impl Domain {
         let fresh = socket.join(conversation);
         let joined = match socket.namespace().heard(&[conversation.into()]).await {
             true => self.join_in_store(socket, user, ask).await,
-            false => Err(Failure::new(Code::Unavailable, "the other nodes can't be heard now, try again")),
+            false => Err(unheard()),
         };
         match &joined {
             Ok(_) if fresh => self.announce_member(socket, user, conversation, true),
@@ -45,14 +50,15 @@ impl Domain {
     async fn join_in_store(&self, socket: &Socket, user: &str, ask: &native::Join) -> Result<native::Joined, Failure> {
         let conversation = ask.conversation_id.as_str();
         let (id, after) = (store_id(socket), ask.after.as_ref().map(|after| after.seq));
+        let guard = self.socket_names(conversation);
         let (joined, page, ()) = tokio::try_join!(
-            self.store.presence.join(conversation, user, &id, &[]),
+            self.store.presence.join(conversation, user, &id, &guard),
             self.store.log.read(conversation, range(after, None, ask.limit)),
             self.store.conversations.take_part(conversation, user),
         )
         .map_err(|error| store_failure(&error))?;
         let Joined::In(members) = joined else {
-            return Err(Failure::forbidden("this name is another connection's"));
+            return Err(caller::others_socket());
         };
         // A position in another log says nothing about this one; before the first message there was no log.
         let same_log = ask.after.as_ref().is_none_or(|after| {
@@ -64,9 +70,11 @@ impl Domain {
             let latest = self.store.log.read(conversation, range(None, None, ask.limit)).await;
             latest.map(|page| trunkline_store::LogPage { complete: false, ..page }).map_err(|e| store_failure(&e))?
         };
+        let Contents { messages, changes } = Contents::read(conversation, page.entries);
         Ok(native::Joined {
             conversation_id: conversation.to_owned(),
-            messages: messages::from_entries(conversation, page.entries, &page.epoch),
+            messages,
+            changes,
             epoch: page.epoch,
             seq: page.seq,
             complete: page.complete,
@@ -99,7 +107,7 @@ impl Domain {
     pub async fn leave_all_conversations(&self, socket: &Socket) {
         self.stop_typing(socket);
         let Ok(caller) = Caller::of(socket) else { return };
-        for room in conversations(socket, caller.id()) {
+        for room in conversations(socket) {
             self.announce_member(socket, caller.id(), &room, false);
             let _ = self.store.presence.leave(&room, caller.id(), &store_id(socket)).await;
         }
@@ -107,7 +115,7 @@ impl Domain {
 
     /// Tells the store once more which conversations a socket is in.
     pub(super) async fn enter_again(&self, socket: &Socket, user: &str) {
-        for room in conversations(socket, user) {
+        for room in conversations(socket) {
             if let Err(error) = self.store.presence.enter(&room, user, &store_id(socket)).await {
                 let _ = store_failure(&error);
                 return;
@@ -127,10 +135,33 @@ impl Domain {
     /// # Errors
     /// `forbidden`, `invalid`, or `unavailable`.
     pub async fn members(&self, caller: Caller<'_>, conversation: &str) -> Result<native::Members, Failure> {
-        caller.may_enter(conversation)?;
+        self.may_address(caller, conversation).await?;
         let members = self.store.presence.members(conversation, trunkline_store::MAX_USERS, None).await;
         let members = members.map_err(|error| store_failure(&error))?.members;
         Ok(native::Members { members: members.into_iter().map(member).collect() })
+    }
+
+    /// The conversations that the caller takes part in, the latest first.
+    ///
+    /// # Errors
+    /// `invalid` for a cursor that isn't ours, or `unavailable`.
+    pub async fn conversations(
+        &self,
+        caller: Caller<'_>,
+        ask: &native::ConversationList,
+    ) -> Result<native::ConversationPage, Failure> {
+        let limit = ask.limit.unwrap_or(limits::PAGE).clamp(1, MAX_LISTED);
+        let page = self.store.conversations.list(caller.id(), limit, ask.cursor.as_deref()).await;
+        let page = page.map_err(|error| store_failure(&error))?;
+        let summary = |listed: Listed| native::ConversationSummary {
+            last_message: listed.last_message.and_then(|entry| messages::as_message(&listed.conversation, entry)),
+            conversation_id: listed.conversation,
+            unread: listed.unread,
+        };
+        Ok(native::ConversationPage {
+            conversations: page.conversations.into_iter().map(summary).collect(),
+            cursor: page.cursor,
+        })
     }
 
     /// A page of what was said.
@@ -139,22 +170,18 @@ impl Domain {
     /// `forbidden`, `invalid`, or `unavailable`.
     pub async fn history(&self, caller: Caller<'_>, ask: &native::History) -> Result<native::HistoryPage, Failure> {
         let conversation = ask.conversation_id.as_str();
-        caller.may_enter(conversation)?;
+        self.may_address(caller, conversation).await?;
         let page = self.store.log.read(conversation, range(ask.after, ask.before, ask.limit)).await;
         let page = page.map_err(|error| store_failure(&error))?;
-        Ok(native::HistoryPage {
-            messages: messages::from_entries(conversation, page.entries, &page.epoch),
-            epoch: page.epoch,
-            seq: page.seq,
-            complete: page.complete,
-        })
+        let Contents { messages, changes } = Contents::read(conversation, page.entries);
+        Ok(native::HistoryPage { messages, changes, epoch: page.epoch, seq: page.seq, complete: page.complete })
     }
 }
 
-/// The rooms of a socket that are conversations: all but its own and its user's.
-fn conversations(socket: &Socket, user: &str) -> impl Iterator<Item = RoomName> {
-    let own = [socket.id().room(), user_room(user)];
-    socket.rooms().into_iter().filter(move |room| !own.contains(room))
+/// The rooms of a socket that are conversations.
+fn conversations(socket: &Socket) -> impl Iterator<Item = RoomName> {
+    let own = socket.id().room();
+    socket.rooms().into_iter().filter(move |room| *room != own && ids::is_conversation(room))
 }
 
 fn range(after: Option<u64>, before: Option<u64>, limit: Option<usize>) -> ReadRange {

@@ -82,19 +82,6 @@ pub enum Effect<'a> {
     },
     /// Something for a user, by a back end or another user.
     Notification(&'a Notification),
-    /// A document has new content. Goes to all who have it open but the editing socket.
-    DocumentEdited {
-        /// Which one.
-        document: &'a str,
-        /// All of it.
-        content: &'a str,
-        /// The version it has now.
-        version: u64,
-        /// Where the editor's cursor is, as the editor's client says it.
-        cursor: Option<&'a RawValue>,
-        /// Who edited it.
-        user: &'a str,
-    },
     /// Somebody's cursor moved in a document. Volatile.
     DocumentCursor {
         /// Which one.

@@ -3,32 +3,47 @@
 //! A message reaches its hearers, on this node too, when it comes back from the store: publication order is then
 //! log order, the same for everyone.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use trunkline_adapter as adapter;
 use trunkline_hub::{Encoded, RoomName, Targets};
 use trunkline_protocol::{
     Code, Failure, ids, limits,
-    native::{Content, Message, Sent, Stored},
+    native::{self, Change, Content, Deleted, Edited, Message, Sent, Stored},
 };
-use trunkline_store::{self as store, Entry, Kind, NewEntry, Publication};
+use trunkline_store::{self as store, Appended, Entry, Kind, NewEntry, Publication, Standing};
 
-use super::{Caller, Domain, store_failure, user_room};
+use super::{Caller, Domain, internal, others_of_direct, store_failure, user_room};
 use crate::{
-    dialects::Echo,
+    dialects::{Dialect, Echo, MessageWords},
     resume::Position,
     time::{iso, now_ms},
 };
 
 /// What a log entry holds besides what the store itself needs.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
+pub(super) struct Body {
     #[serde(flatten)]
-    content: Content,
+    pub(super) content: Content,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recipient_user_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender_name: Option<String>,
+}
+
+impl Body {
+    /// What an entry says; `None`, with a line in the log, when that can't be read.
+    pub(super) fn of(entry: &Entry) -> Option<Self> {
+        serde_json::from_str(&entry.body)
+            .inspect_err(|error| tracing::error!(%error, id = entry.message_id, "a log entry is unreadable"))
+            .ok()
+    }
+
+    pub(super) fn json(&self) -> Result<String, Failure> {
+        serde_json::to_string(self).map_err(|_| internal())
+    }
 }
 
 impl Domain {
@@ -37,14 +52,14 @@ impl Domain {
     /// # Errors
     /// `forbidden`, `invalid`, `too_large`, or `unavailable`: then it may be sent again with the same client message id.
     pub async fn send(
-        &self,
+        self: &Arc<Self>,
         caller: Caller<'_>,
         conversation: &str,
         content: Content,
         client_message_id: Option<String>,
     ) -> Result<Sent, Failure> {
-        caller.may_enter(conversation)?;
-        let recipient = ids::direct_members(conversation).map(|(a, b)| if a == caller.id() { b } else { a });
+        self.may_address(caller, conversation).await?;
+        let recipient = others_of_direct(caller.id(), conversation);
         self.store_and_publish(caller, conversation, recipient, content, client_message_id).await
     }
 
@@ -53,7 +68,7 @@ impl Domain {
     /// # Errors
     /// As [`Domain::send`].
     pub async fn send_private(
-        &self,
+        self: &Arc<Self>,
         caller: Caller<'_>,
         recipient: &str,
         content: Content,
@@ -65,7 +80,7 @@ impl Domain {
     }
 
     async fn store_and_publish(
-        &self,
+        self: &Arc<Self>,
         caller: Caller<'_>,
         conversation: &str,
         recipient: Option<String>,
@@ -84,76 +99,101 @@ impl Domain {
             content,
             client_message_id: client_message_id.clone(),
             timestamp: iso(timestamp_ms),
+            edited_seq: None,
+            deleted: false,
         };
-        let Broadcasts { publications, relays, echo } = self.broadcasts(caller, &message)?;
+        let Broadcasts { publications, relays, echo } = self.broadcasts(
+            caller,
+            |dialect| dialect.message(&message, caller.socket()),
+            |echo| audiences(caller, &message, echo),
+        )?;
         let body = Body {
-            content: message.content,
-            recipient_user_id: message.recipient_user_id,
-            sender_name: message.sender_name,
+            content: message.content.clone(),
+            recipient_user_id: message.recipient_user_id.clone(),
+            sender_name: message.sender_name.clone(),
         };
         let entry = NewEntry {
             conversation: conversation.to_owned(),
             kind: Kind::Message,
             sender: caller.id().to_owned(),
-            participants: std::iter::once(caller.id().to_owned()).chain(body.recipient_user_id.clone()).collect(),
+            participants: std::iter::once(caller.id().to_owned()).chain(message.recipient_user_id.clone()).collect(),
             client_message_id,
             timestamp_ms,
-            body: serde_json::to_string(&body).map_err(|_| Failure::new(Code::Internal, "internal error"))?,
+            body: body.json()?,
         };
         let appended = self.store.log.append(entry, &publications).await.map_err(|error| store_failure(&error))?;
-        if !appended.duplicate {
-            let (seq, epoch, message_id) = (appended.seq, &*appended.epoch, &*appended.message_id);
-            relays.iter().for_each(|relay| self.cluster.relay(relay, &adapter::Filled { seq, epoch, message_id }));
-        }
-        if let Some(socket) = caller.socket().filter(|_| !echo && !appended.duplicate) {
-            let at = Position::new(appended.epoch.as_str(), appended.seq);
-            self.streams.sent(socket, &caller.heard_by(conversation), conversation, &at);
-        }
-        Ok(Sent {
-            message_id: appended.message_id,
-            seq: appended.seq,
-            epoch: appended.epoch,
-            timestamp: iso(appended.timestamp_ms),
-            duplicate: appended.duplicate,
-        })
-    }
-
-    /// The broadcasts that the store sends once it knows the message's place: one per namespace and audience. And the same
-    /// for members that don't hear those.
-    fn broadcasts(&self, caller: Caller<'_>, message: &Message) -> Result<Broadcasts, Failure> {
-        let (mut publications, mut relays, mut echo) = (Vec::new(), Vec::new(), false);
-        let here = caller.socket().map(|socket| socket.namespace().name());
-        for speaker in &self.speakers {
-            let Some(words) = speaker.dialect.message(message, caller.socket()) else { continue };
-            echo |= words.echo == Echo::All && here == Some(speaker.namespace.as_str());
-            for audience in audiences(caller, message, words.echo) {
-                let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
-                let mut template = template.map_err(|error| {
-                    tracing::error!(%error, "could not encode a message");
-                    Failure::new(Code::Internal, "internal error")
-                })?;
-                relays.extend(template.relay.take());
-                publications.push(publication(template));
+        let Appended { message_id, seq, epoch, timestamp_ms, duplicate } = appended;
+        if !duplicate {
+            self.relay_stored(&relays, &message_id, &epoch, seq);
+            self.note_own(caller, conversation, echo, &epoch, seq);
+            if let Some(recipient) = message.recipient_user_id.clone() {
+                let stored = Stored { id: message_id.clone(), seq, epoch: epoch.clone() };
+                self.keep_for(&recipient, Message { stored: Some(stored), ..message }).await;
             }
         }
-        Ok(Broadcasts { publications, relays, echo })
+        Ok(Sent { message_id, seq, epoch, timestamp: iso(timestamp_ms), duplicate })
+    }
+
+    /// The same for members that don't hear what the store publishes.
+    pub(super) fn relay_stored(&self, relays: &[adapter::Relay], message_id: &str, epoch: &str, seq: u64) {
+        relays.iter().for_each(|relay| self.cluster.relay(relay, &adapter::Filled { seq, epoch, message_id }));
+    }
+
+    /// The calling socket knows the entry that it made, and is not to hear it even if it has to be read from the log.
+    pub(super) fn note_own(&self, caller: Caller<'_>, conversation: &str, echo: bool, epoch: &str, seq: u64) {
+        if let Some(socket) = caller.socket().filter(|_| !echo) {
+            self.streams.sent(socket, &caller.heard_by(conversation), conversation, &Position::new(epoch, seq));
+        }
+    }
+
+    /// The broadcasts that the store sends once it knows the place of what it stores: for each namespace that has `words`,
+    /// one per audience. And the same for members that don't hear those.
+    pub(super) fn broadcasts(
+        &self,
+        caller: Caller<'_>,
+        words: impl Fn(&dyn Dialect) -> Option<MessageWords>,
+        audiences: impl Fn(Echo) -> Vec<Targets>,
+    ) -> Result<Broadcasts, Failure> {
+        let mut broadcasts = Broadcasts::default();
+        let here = caller.socket().map(|socket| socket.namespace().name());
+        for speaker in &self.speakers {
+            let Some(words) = words(&*speaker.dialect) else { continue };
+            broadcasts.echo |= words.echo == Echo::All && here == Some(speaker.namespace.as_str());
+            for audience in audiences(words.echo) {
+                let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
+                let mut template = template.map_err(|error| {
+                    tracing::error!(%error, "could not encode what is to be stored");
+                    internal()
+                })?;
+                broadcasts.relays.extend(template.relay.take());
+                broadcasts.publications.push(publication(template));
+            }
+        }
+        Ok(broadcasts)
     }
 
     /// A log entry as the event that `namespace` hears of it; `None` when its dialect has no word for it.
     pub(crate) fn event_of(&self, namespace: &str, conversation: &str, entry: Entry) -> Option<Encoded> {
-        let epoch = entry.epoch.clone();
-        let mut message = from_entries(conversation, vec![entry], &epoch).pop()?;
-        let stored = message.stored.take()?;
-        self.speaker(namespace)?.dialect.message(&message, None)?.complete(&stored)
+        let stored = Stored { id: entry.message_id.clone(), seq: entry.seq, epoch: entry.epoch.clone() };
+        let dialect = &self.speaker(namespace)?.dialect;
+        let Contents { mut messages, mut changes } = Contents::read(conversation, vec![entry]);
+        let words = match (messages.pop(), changes.pop()) {
+            (Some(message), _) => dialect.message(&Message { stored: None, ..message }, None),
+            (_, Some(Change::Edited(edited))) => dialect.edited(&Edited { position: None, ..edited }),
+            (_, Some(Change::Deleted(deleted))) => dialect.deleted(&Deleted { position: None, ..deleted }),
+            (None, None) => None,
+        };
+        words?.complete(&stored)
     }
 }
 
-/// A message on its way to its hearers.
-struct Broadcasts {
-    publications: Vec<Publication>,
-    relays: Vec<adapter::Relay>,
+/// What is stored, on its way to its hearers.
+#[derive(Default)]
+pub(super) struct Broadcasts {
+    pub(super) publications: Vec<Publication>,
+    pub(super) relays: Vec<adapter::Relay>,
     /// Whether the calling socket hears it too.
-    echo: bool,
+    pub(super) echo: bool,
 }
 
 /// Who hears a message: a conversation's members. A direct one goes to all sockets of the recipient and, as far as `echo` says,
@@ -171,7 +211,7 @@ fn audiences(caller: Caller<'_>, message: &Message, echo: Echo) -> Vec<Targets> 
     vec![to_recipient, heard(Targets::room(sender)).except(recipient)]
 }
 
-fn check(content: &Content, client_message_id: Option<&str>) -> Result<(), Failure> {
+pub(super) fn check(content: &Content, client_message_id: Option<&str>) -> Result<(), Failure> {
     if content.content.is_empty() && content.file_url.is_none() {
         return Err(Failure::invalid("content must not be empty"));
     }
@@ -207,23 +247,78 @@ fn publication(template: adapter::Template) -> Publication {
     Publication { channel: template.channel, parts: template.parts.into_iter().map(part).collect() }
 }
 
-/// Log entries as messages. One that can't be read is left out, with a line in the log.
-pub(super) fn from_entries(conversation: &str, entries: Vec<Entry>, epoch: &str) -> Vec<Message> {
-    let read = |entry: Entry| {
-        let body: Body = serde_json::from_str(&entry.body)
-            .inspect_err(|error| tracing::error!(%error, conversation, seq = entry.seq, "a log entry is unreadable"))
-            .ok()?;
-        Some(Message {
-            stored: Some(Stored { id: entry.message_id, seq: entry.seq, epoch: epoch.to_owned() }),
-            conversation_id: conversation.to_owned(),
-            from: body.recipient_user_id.is_some().then(|| entry.sender.clone()),
-            sender_id: entry.sender,
-            sender_name: body.sender_name,
-            recipient_user_id: body.recipient_user_id,
-            content: body.content,
-            client_message_id: entry.client_message_id,
-            timestamp: iso(entry.timestamp_ms),
-        })
-    };
-    entries.into_iter().filter_map(read).collect()
+/// What a page of a log holds.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) messages: Vec<Message>,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Contents {
+    /// Entries as they stand now. One that can't be read is left out, with a line in the log.
+    pub(super) fn read(conversation: &str, entries: Vec<Entry>) -> Self {
+        let mut contents = Self::default();
+        for entry in entries {
+            match &entry.kind {
+                Kind::Message => contents.messages.extend(as_message(conversation, entry)),
+                Kind::Edit(target) => {
+                    let (position, message_id) = (position(&entry), store_id(conversation, target));
+                    let timestamp = iso(entry.timestamp_ms);
+                    let is_gone = matches!(entry.standing, Standing::Deleted { .. });
+                    // What was taken back later is not given out any more.
+                    let content =
+                        if is_gone { Some(String::new()) } else { Body::of(&entry).map(|body| body.content.content) };
+                    contents.changes.extend(content.map(|content| {
+                        Change::Edited(Edited {
+                            position: Some(position),
+                            conversation_id: conversation.to_owned(),
+                            message_id,
+                            sender_id: entry.sender,
+                            content,
+                            timestamp,
+                        })
+                    }));
+                }
+                Kind::Deletion(target) => contents.changes.push(Change::Deleted(Deleted {
+                    position: Some(position(&entry)),
+                    conversation_id: conversation.to_owned(),
+                    message_id: store_id(conversation, target),
+                    sender_id: entry.sender,
+                    timestamp: iso(entry.timestamp_ms),
+                })),
+            }
+        }
+        contents
+    }
+}
+
+fn position(entry: &Entry) -> native::Position {
+    native::Position { epoch: entry.epoch.clone(), seq: entry.seq }
+}
+
+fn store_id(conversation: &str, target: &store::Position) -> String {
+    store::message_id(conversation, &target.epoch, target.seq)
+}
+
+/// A message as it stands now.
+pub(super) fn as_message(conversation: &str, entry: Entry) -> Option<Message> {
+    let deleted = matches!(entry.standing, Standing::Deleted { .. });
+    let body = if deleted { Body::default() } else { Body::of(&entry)? };
+    let recipient = body.recipient_user_id.or_else(|| others_of_direct(&entry.sender, conversation));
+    Some(Message {
+        stored: Some(Stored { id: entry.message_id, seq: entry.seq, epoch: entry.epoch }),
+        conversation_id: conversation.to_owned(),
+        from: recipient.is_some().then(|| entry.sender.clone()),
+        sender_id: entry.sender,
+        sender_name: body.sender_name,
+        recipient_user_id: recipient,
+        content: body.content,
+        client_message_id: entry.client_message_id,
+        timestamp: iso(entry.timestamp_ms),
+        edited_seq: match entry.standing {
+            Standing::Edited { seq } => Some(seq),
+            Standing::AsWritten | Standing::Deleted { .. } => None,
+        },
+        deleted,
+    })
 }

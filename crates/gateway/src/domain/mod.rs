@@ -5,11 +5,16 @@
 
 mod caller;
 mod conversations;
+mod documents;
 mod effect;
+mod inbox;
 mod limits;
 mod messages;
 mod presence;
+mod receipts;
+mod revisions;
 mod session;
+mod signals;
 mod tokens;
 mod typing;
 
@@ -17,11 +22,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_adapter::Cluster;
-use trunkline_hub::{Encoded, RoomName, Socket, Targets};
+use trunkline_hub::{Encoded, RoomName, Socket, SocketId, Targets};
 use trunkline_protocol::{Code, Failure, ids};
 use trunkline_store::{Store, StoreError};
 
 pub use caller::Caller;
+pub use documents::EditOutcome;
 pub use effect::{Effect, Member};
 pub use presence::PresencePolicy;
 pub use session::Session;
@@ -191,7 +197,7 @@ impl Domain {
     ///
     /// # Errors
     /// `invalid` or `forbidden`.
-    pub fn relay(
+    pub async fn relay(
         &self,
         socket: &Socket,
         room: Option<&str>,
@@ -202,7 +208,7 @@ impl Domain {
         let caller = Caller::of(socket)?;
         let targets = match room {
             Some(room) => {
-                caller.may_enter(room)?;
+                self.may_address(caller, room).await?;
                 Targets::room(room)
             }
             None => Targets::everyone(),
@@ -231,6 +237,32 @@ impl Domain {
         self.speakers.iter().find(|speaker| speaker.namespace == namespace)
     }
 
+    /// Checks that the caller may send to `room` or read it: who may not enter may not address either.
+    ///
+    /// # Errors
+    /// `invalid` or `forbidden`; `unavailable` when that can't be found out.
+    async fn may_address(&self, caller: Caller<'_>, room: &str) -> Result<(), Failure> {
+        caller.may_enter(room)?;
+        let names = self.socket_names(room);
+        // Who is in it was let in.
+        if names.is_empty() || caller.socket().is_some_and(|socket| socket.is_in(room)) {
+            return Ok(());
+        }
+        match self.store.presence.any_socket(&names).await {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(caller::others_socket()),
+            Err(error) => Err(store_failure(&error)),
+        }
+    }
+
+    /// What the store would call a socket with this name, in each namespace; none when no socket can have it.
+    fn socket_names(&self, name: &str) -> Vec<String> {
+        if !SocketId::is_possible(name) {
+            return Vec::new();
+        }
+        self.speakers.iter().map(|speaker| session::store_name(&speaker.namespace, name)).collect()
+    }
+
     /// Tells everyone in `targets`, in all namespaces.
     fn announce(&self, effect: Effect<'_>, targets: &Targets, volatile: bool) {
         for speaker in &self.speakers {
@@ -241,6 +273,20 @@ impl Domain {
     }
 }
 
+/// The other one of a direct conversation of this user's.
+fn others_of_direct(user: &str, conversation: &str) -> Option<String> {
+    ids::direct_members(conversation).map(|(a, b)| if a == user { b } else { a })
+}
+
+fn internal() -> Failure {
+    Failure::new(Code::Internal, "internal error")
+}
+
+/// A join that can't be acknowledged: what other nodes send to the room would not arrive.
+fn unheard() -> Failure {
+    Failure::new(Code::Unavailable, "the other nodes can't be heard now, try again")
+}
+
 fn user_room(user: &str) -> RoomName {
     ids::user_room(user).into()
 }
@@ -249,8 +295,8 @@ fn user_room(user: &str) -> RoomName {
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     match error {
         StoreError::InvalidCursor => Failure::invalid("cursor is none that this server gave out"),
-        StoreError::NotFound => Failure::new(Code::NotFound, "there is no such message, not any more or never"),
-        StoreError::NotTheSender => Failure::forbidden("only the sender of a message may change it"),
+        StoreError::NotFound => revisions::no_message(),
+        StoreError::NotTheSender => revisions::not_yours(),
         StoreError::TooLarge { .. } => Failure::new(Code::TooLarge, error.to_string()),
         StoreError::Unavailable { .. } => {
             tracing::warn!(error = %Chain(error), "the store is unavailable");
@@ -258,7 +304,7 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
         }
         StoreError::Refused { .. } | StoreError::Corrupt { .. } => {
             tracing::error!(error = %Chain(error), "the store failed");
-            Failure::new(Code::Internal, "internal error")
+            internal()
         }
     }
 }

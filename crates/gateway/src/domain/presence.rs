@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use trunkline_hub::{Hub, Socket, Targets};
-use trunkline_protocol::{Failure, limits, native};
-use trunkline_store::{GoneOffline, UserPresence};
+use trunkline_hub::{Hub, RoomName, Socket, Targets};
+use trunkline_protocol::{Code, Failure, ids, limits, native};
+use trunkline_store::{Connected, GoneOffline, UserPresence};
 
 use super::{
     Chain, Domain, Effect, Session,
     session::{Registration, store_id},
-    store_failure, user_room,
+    store_failure, unheard, user_room,
 };
 use crate::{
     config::PresenceBroadcast,
@@ -36,7 +36,19 @@ enum Tell {
 }
 
 impl PresencePolicy {
-    fn announces(self, online_users: u64) -> bool {
+    /// Who but the user hears that one came or went: everyone, or those who asked.
+    fn audience(self, user: &str, online_users: u64) -> Option<Targets> {
+        let except_them = |targets: Targets| targets.except(user_room(user));
+        match self.broadcast {
+            PresenceBroadcast::All { max } if online_users <= max => Some(except_them(Targets::everyone())),
+            PresenceBroadcast::All { .. } | PresenceBroadcast::Watch => {
+                Some(except_them(Targets::room(ids::watchers_room(user))))
+            }
+            PresenceBroadcast::Off => None,
+        }
+    }
+
+    fn tells_everyone(self, online_users: u64) -> bool {
         matches!(self.broadcast, PresenceBroadcast::All { max } if online_users <= max)
     }
 }
@@ -64,12 +76,8 @@ impl Domain {
         match self.store.presence.connect(user, &store_id(socket)).await {
             Ok(connected) => {
                 *registration = Registration::Known;
-                if tell == Tell::Others && self.policy.presence.announces(connected.online_users) {
-                    let others = Targets::everyone().except(socket.id().room());
-                    if connected.first {
-                        self.announce(Effect::Online { user }, &others, false);
-                    }
-                    self.announce(Effect::UserJoined { user, at_ms: now_ms() }, &others, false);
+                if tell == Tell::Others {
+                    self.announce_arrival(socket, user, connected);
                 }
                 true
             }
@@ -81,6 +89,18 @@ impl Domain {
                 tracing::error!(error = %Chain(&error), "could not register a socket");
                 true
             }
+        }
+    }
+
+    fn announce_arrival(&self, socket: &Socket, user: &str, connected: Connected) {
+        if connected.first
+            && let Some(audience) = self.policy.presence.audience(user, connected.online_users)
+        {
+            self.announce(Effect::Online { user }, &audience, false);
+        }
+        if self.policy.presence.tells_everyone(connected.online_users) {
+            let others = Targets::everyone().except(socket.id().room());
+            self.announce(Effect::UserJoined { user, at_ms: now_ms() }, &others, false);
         }
     }
 
@@ -141,8 +161,8 @@ impl Domain {
 
     async fn announce_offline(&self, user: &str, last_seen_ms: i64) {
         let online = self.store.presence.count().await.unwrap_or(0);
-        if self.policy.presence.announces(online) {
-            self.announce(Effect::Offline { user, last_seen_ms }, &Targets::everyone().except(user_room(user)), false);
+        if let Some(audience) = self.policy.presence.audience(user, online) {
+            self.announce(Effect::Offline { user, last_seen_ms }, &audience, false);
         }
     }
 
@@ -187,12 +207,51 @@ impl Domain {
     pub async fn presence_of(&self, users: &[String]) -> Result<native::PresenceUsers, Failure> {
         if users.len() > limits::PRESENCE_IDS {
             return Err(Failure::new(
-                trunkline_protocol::Code::TooLarge,
+                Code::TooLarge,
                 format!("userIds has more than {} entries", limits::PRESENCE_IDS),
             ));
         }
         let users = self.store.presence.get(users).await.map_err(|error| store_failure(&error))?;
         Ok(native::PresenceUsers { users: users.into_iter().map(wire).collect() })
+    }
+
+    /// From here on the socket hears when these users come and go, however many are online. Answers how it is now.
+    ///
+    /// # Errors
+    /// `invalid`, `too_large` beyond what one socket can watch, or `unavailable`: then it watches none of them.
+    pub async fn watch(&self, socket: &Socket, users: &[String]) -> Result<native::PresenceUsers, Failure> {
+        for user in users {
+            ids::check("userIds", user)?;
+        }
+        let rooms: Vec<RoomName> = users.iter().map(|user| ids::watchers_room(user).into()).collect();
+        let watched = socket.rooms().iter().filter(|room| ids::is_watchers_room(room)).count();
+        if watched + rooms.len() > limits::WATCHES {
+            let text = format!("this connection would watch more than {} users", limits::WATCHES);
+            return Err(Failure::new(Code::TooLarge, text));
+        }
+        // Watched before asked: a change in between is heard.
+        let fresh: Vec<_> = rooms.iter().filter(|room| socket.join(RoomName::clone(room))).collect();
+        let answer = match socket.namespace().heard(&rooms).await {
+            true => self.presence_of(users).await,
+            false => Err(unheard()),
+        };
+        if answer.is_err() {
+            fresh.into_iter().for_each(|room| {
+                socket.leave(room);
+            });
+        }
+        answer
+    }
+
+    /// The socket no longer wants to hear of these users. Answers how it is now.
+    ///
+    /// # Errors
+    /// `too_large` or `unavailable`; they are no longer watched in any case.
+    pub async fn unwatch(&self, socket: &Socket, users: &[String]) -> Result<native::PresenceUsers, Failure> {
+        for user in users {
+            socket.leave(&ids::watchers_room(user));
+        }
+        self.presence_of(users).await
     }
 
     /// A page of the users who are online.

@@ -7,6 +7,7 @@ use trunkline_hub::Socket;
 
 use super::{
     Domain,
+    documents::KnownVersions,
     limits::{Limits, Verdict},
     tokens::Watched,
     typing::Typing,
@@ -33,6 +34,8 @@ pub struct Session {
     expires_at: Mutex<Option<SystemTime>>,
     pub(super) watched: Mutex<Watched>,
     limits: Option<Box<Limits>>,
+    /// The versions of documents that it has from us.
+    pub(super) documents: Mutex<KnownVersions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,7 @@ impl Session {
             answered: Mutex::default(),
             watched: Mutex::default(),
             limits: limits.map(Box::new),
+            documents: Mutex::default(),
         }
     }
 

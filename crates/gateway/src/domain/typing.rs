@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use trunkline_hub::{Socket, Targets};
 use trunkline_protocol::{Code, Failure, ids, limits};
 
-use super::{Caller, Domain, Effect, Session, user_room};
+use super::{Caller, Domain, Effect, Session, others_of_direct, user_room};
 
 /// Conversations that one socket can be typing in at once.
 const PLACES: usize = 32;
@@ -38,7 +38,7 @@ impl Domain {
     ///
     /// # Errors
     /// `forbidden`, `invalid`, or `too_large` when typing in too many places.
-    pub fn typing(
+    pub async fn typing(
         self: &Arc<Self>,
         socket: &Socket,
         conversation: Option<&str>,
@@ -55,9 +55,9 @@ impl Domain {
             }
             (None, None) => return Err(Failure::invalid("missing field `conversationId` or `recipientUserId`")),
         };
-        caller.may_enter(&conversation)?;
+        self.may_address(caller, &conversation).await?;
         // In a direct conversation the other one hears it wherever they are, joined or not.
-        let recipient = ids::direct_members(&conversation).map(|(a, b)| if a == user { b } else { a });
+        let recipient = others_of_direct(user, &conversation);
         if started {
             let until = Instant::now() + Duration::from_millis(limits::TYPING_MS);
             let place = Place { conversation, recipient, until };

@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::Message;
+use super::{Change, Message};
 
 /// A place in a conversation's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,9 +99,11 @@ pub struct Joined {
     pub epoch: String,
     /// The newest number; 0 when nothing was said yet.
     pub seq: u64,
-    /// In ascending `seq`.
+    /// In ascending `seq`, as they stand now.
     pub messages: Vec<Message>,
-    /// Whether everything after `after` is in `messages`.
+    /// The entries between them that are no messages but changes of some.
+    pub changes: Vec<Change>,
+    /// Whether everything after `after` is in `messages` and `changes`.
     pub complete: bool,
     /// Who is here, this user included.
     pub members: Vec<Member>,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::Code;
+
 /// `document:join` and `document:leave`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +51,26 @@ pub struct DocumentVersion {
     pub version: u64,
 }
 
+/// What `document:edit` answers to an edit that was based on an older version.
+#[derive(Clone, Debug, Serialize)]
+pub struct DocumentConflict {
+    success: bool,
+    error: Code,
+    message: &'static str,
+    retryable: bool,
+    /// What the document holds.
+    #[serde(flatten)]
+    pub state: DocumentState,
+}
+
+impl DocumentConflict {
+    /// With what the document holds.
+    pub fn new(state: DocumentState) -> Self {
+        let message = "somebody else changed the document since that version";
+        Self { success: false, error: Code::Conflict, message, retryable: Code::Conflict.retryable(), state }
+    }
+}
+
 /// `document:edited`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,7 +82,9 @@ pub struct DocumentEdited<'a> {
     /// The whole text.
     pub content: &'a str,
     /// The version that the edit made. An event with a smaller one than was seen already is late, and to be ignored.
-    pub version: u64,
+    /// Absent on the way into the store, which fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// Where the writer's cursor is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]

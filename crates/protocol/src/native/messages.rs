@@ -90,39 +90,45 @@ pub struct Sent {
 ///
 /// `seq`, `epoch` and `id` are known only once it is stored, so `message:new` leaves here without them and the
 /// store fills them in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
 pub struct Message {
     /// Where it stands.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
     /// Which conversation.
     pub conversation_id: String,
     /// Who the sender's token says they are.
     pub sender_id: String,
     /// What the sender calls themselves, in dialects where they do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_name: Option<String>,
     /// For a private message: the sender once more.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// For a private message: whom it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient_user_id: Option<String>,
     /// What it says.
     #[serde(flatten)]
     pub content: Content,
     /// As the sender gave it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<String>,
     /// ISO 8601.
     pub timestamp: String,
+    /// When its sender changed it: the number of the last change. `content` is what it says now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_seq: Option<u64>,
+    /// Its sender took it back, and what it said is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 /// Where a message stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Stored {
     /// Its id.
@@ -156,8 +162,10 @@ pub struct History {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct HistoryPage {
-    /// In ascending `seq`.
+    /// In ascending `seq`, as they stand now.
     pub messages: Vec<Message>,
+    /// The entries between them that are no messages but changes of some, in ascending `seq`.
+    pub changes: Vec<Change>,
     /// The log that the numbers count in.
     pub epoch: String,
     /// The newest number.
@@ -240,6 +248,17 @@ pub struct Deleted {
     pub sender_id: String,
     /// When it was deleted, ISO 8601.
     pub timestamp: String,
+}
+
+/// A change, in a page of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    /// What `message:edited` said.
+    Edited(Edited),
+    /// What `message:deleted` said.
+    Deleted(Deleted),
 }
 
 /// `messages:missed`.
@@ -389,10 +408,13 @@ mod tests {
             content: Content { content: "hi".into(), kind: "text".into(), ..Content::default() },
             client_message_id: None,
             timestamp: "2026-01-01T00:00:00.000Z".into(),
+            edited_seq: None,
+            deleted: false,
         };
         let flat = json!({"id": "general:e:7", "seq": 7, "epoch": "e", "conversationId": "general", "senderId": "alice",
             "content": "hi", "type": "text", "timestamp": "2026-01-01T00:00:00.000Z"});
         assert_eq!(serde_json::to_value(&message).unwrap(), flat);
+        assert_eq!(serde_json::from_value::<Message>(flat.clone()).unwrap(), message);
         let missed = serde_json::to_value(MissedItem::Message(message.into())).unwrap();
         assert_eq!((&missed["kind"], &missed["id"]), (&json!("message"), &flat["id"]));
     }

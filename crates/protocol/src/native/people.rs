@@ -157,11 +157,15 @@ pub struct NotificationSent {
 
 /// `notification`, and in what was missed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
 pub struct Notification {
     /// Its id.
     pub id: String,
+    /// Who sent it; absent when a back end did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
     /// `info` unless its sender said otherwise.
     #[serde(rename = "type")]
     pub kind: String,
