@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use redis::{ProtocolVersion, RedisConnectionInfo};
 use tokio_rustls::rustls::ClientConfig;
 
@@ -158,6 +159,9 @@ impl FromStr for Topology {
     }
 }
 
+/// What would mean something else in a URL.
+const RESERVED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'/').add(b'?').add(b'#').add(b'@').add(b',');
+
 /// As in the URL, without user, password and options.
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,7 +170,8 @@ impl fmt::Display for Topology {
             (Kind::Single(_), tls) => (if tls { "rediss" } else { "redis" }, db_path(self.0.db)),
             (Kind::Cluster { .. }, tls) => (if tls { "rediss+cluster" } else { "redis+cluster" }, String::new()),
             (Kind::Sentinel { master, .. }, tls) => {
-                (if tls { "rediss+sentinel" } else { "redis+sentinel" }, format!("/{master}{}", db_path(self.0.db)))
+                let path = format!("/{}{}", utf8_percent_encode(master, RESERVED), db_path(self.0.db));
+                (if tls { "rediss+sentinel" } else { "redis+sentinel" }, path)
             }
         };
         write!(f, "{scheme}://")?;
@@ -207,7 +212,9 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Unix(path) => {
+                f.write_str(&path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('@', "%40"))
+            }
         }
     }
 }

@@ -361,6 +361,8 @@ mod tests {
             ("redis://u:secret@a:1,redis://b:1", "redis+cluster://a:1,b:1"),
             ("redis+sentinel://u:secret@a:1,[::1]:2/m?sentinel_password=secret", "redis+sentinel://a:1,[::1]:2/m"),
             ("unix:///a/b?password=secret", "unix:///a/b"),
+            ("unix:///a%3Fb%25", "unix:///a%3Fb%25"),
+            ("redis+sentinel://a/m%2F1%2C", "redis+sentinel://a:26379/m%2F1%2C"),
         ] {
             assert_eq!(topology(url).to_string(), printed);
             assert!(!format!("{:?}", topology(url)).contains("secret"));
@@ -398,6 +400,15 @@ mod tests {
             let error = url.parse::<Topology>().expect_err(url).to_string();
             assert!(error.contains(part), "{url}: {error}");
             assert!(!error.contains("p1"), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_topology_or_an_error(text in "(rediss?(\\+(sentinel|cluster))?|unix)://[a-z0-9@:/,?&=%\\[\\]#.é]{0,60}|.{0,40}") {
+            if let Ok(topology) = text.parse::<Topology>() {
+                proptest::prop_assert_eq!(topology.to_string().parse::<Topology>().unwrap().to_string(), topology.to_string());
+            }
         }
     }
 }

@@ -160,6 +160,40 @@ async fn a_frozen_master_is_replaced_and_may_come_back() {
 }
 
 #[tokio::test]
+async fn batches_keep_their_order_through_a_failover_and_nothing_is_done_twice() {
+    within_deadline(async {
+        let cluster = RedisCluster::start().await;
+        let (commands, _, _) = start(&cluster.url());
+        let writing = async {
+            let mut confirmed = 0;
+            for round in 0..200 {
+                let batch: Vec<_> =
+                    (0..20).map(|n| cmd(&["RPUSH", SPREAD[n % 3], &(round * 20 + n).to_string()])).collect();
+                let answers = commands.batch(&batch).await;
+                for answer in &answers {
+                    match answer {
+                        Ok(_) => confirmed += 1,
+                        // Perhaps done, so it must not be done again; or for certain not done.
+                        Err(error) => assert!(error.retryable(), "{error:?}"),
+                    }
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            confirmed
+        };
+        let (confirmed, ()) = tokio::join!(writing, cluster.fail_over(SPREAD[0]));
+        let mut stored = 0;
+        for key in SPREAD {
+            let list: Vec<u64> = commands.command(&cmd(&["LRANGE", key, "0", "-1"])).await.unwrap();
+            assert!(list.is_sorted_by(|a, b| a < b), "{key} is out of order, or has something twice: {list:?}");
+            stored += list.len();
+        }
+        assert!(stored >= confirmed, "{confirmed} confirmed, {stored} stored");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn killed_connections_are_replaced_on_every_node() {
     within_deadline(async {
         let cluster = RedisCluster::start().await;

@@ -1,9 +1,11 @@
 //! One server.
 
-use trunkline_redis::{Error, Event, Lost};
+use trunkline_redis::{Commands, Error, Event, Limits, Lost, PubSub};
 use trunkline_testkit::{Data, RedisServer, eventually};
 
-use crate::support::{DEADLINE, cmd, lost, next, next_message, restored, start, within_deadline};
+use crate::support::{
+    DEADLINE, cmd, heard_again, lost, next, next_message, restored, start, topology, within_deadline,
+};
 
 #[tokio::test]
 async fn commands_and_scripts_are_answered() {
@@ -190,6 +192,48 @@ async fn a_denied_channel_is_refused_and_the_others_stay() {
         let refused = intruder.command::<()>(&cmd(&["PING"])).await.unwrap_err();
         assert!(matches!(refused, Error::Refused { .. }) && !refused.retryable(), "{refused:?}");
         assert!(!format!("{refused} {refused:?}").contains("wrong"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_is_told_what_it_lost_and_goes_on() {
+    within_deadline(async {
+        let server = RedisServer::start().await;
+        let topology = topology(&server.url());
+        let commands = Commands::new(&topology);
+        let (pubsub, mut events) = PubSub::start(&topology, Limits { messages: 100, bytes: 1 << 20 });
+        pubsub.subscribe(&["c"]).await.unwrap();
+        assert_eq!(next(&mut events).await, Event::Restored);
+        let batch: Vec<_> = (0..1_000).map(|n| cmd(&["PUBLISH", "c", &n.to_string()])).collect();
+        assert!(commands.batch(&batch).await.iter().all(Result::is_ok));
+
+        // What came before the hole, in order, then the news of it.
+        for n in 0..100 {
+            assert_eq!(&next_message(&mut events).await.payload[..], n.to_string().as_bytes());
+        }
+        assert_eq!(next(&mut events).await, Event::Lost(Lost::Lagging));
+        restored(&mut events).await;
+        heard_again(&commands, &mut events, "PUBLISH", "c").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_holds_any_more_ends() {
+    within_deadline(async {
+        let server = RedisServer::start().await;
+        let (commands, pubsub, mut events) = start(&server.url());
+        pubsub.subscribe(&["c"]).await.unwrap();
+        drop(pubsub);
+        while events.next().await.is_some() {}
+        let count = async || commands.command::<(String, i64)>(&cmd(&["PUBSUB", "NUMSUB", "c"])).await.unwrap().1;
+        eventually(DEADLINE, "the connection ending with its handle", async || count().await == 0).await;
+
+        let (pubsub, events) = PubSub::start(&topology(&server.url()), Limits::default());
+        pubsub.subscribe(&["c"]).await.unwrap();
+        drop(events);
+        eventually(DEADLINE, "the connection ending with its reader", async || count().await == 0).await;
     })
     .await;
 }
