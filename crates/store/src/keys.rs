@@ -5,7 +5,7 @@
 //!
 //! | tag | what |
 //! |---|---|
-//! | `{nodes}` | leases and descriptions of nodes, who sweeps, their secret |
+//! | `{nodes}` | leases and descriptions of nodes, who sweeps, their secrets |
 //! | `{u0}` … `{u15}` | everything of the users in that [`bucket`]; which rooms in it each node's sockets are in; sessions in it |
 //! | `{c:…}`, `{c/…}` | everything of one conversation, which is a room too; with a slash in a [`Realm`] |
 //! | `{d:…}`, `{d/…}` | one document |
@@ -13,7 +13,7 @@
 //! Users are put into buckets, and not each into a slot of its own, so that a script may change a user and the set of
 //! those online as one step. Nothing that follows a tag can change the slot, so only what stands in one is escaped.
 //!
-//! What bounds each: there is one secret; what belongs to sockets of a node whose lease is listed goes when they close or
+//! What bounds each: secrets are few; what belongs to sockets of a node whose lease is listed goes when they close or
 //! when the sweep finds the lease lapsed; everything else expires.
 
 use std::sync::Arc;
@@ -50,9 +50,9 @@ pub fn sweeper() -> String {
     "trunkline:{nodes}:sweeper".into()
 }
 
-/// String: what the nodes of this cluster sign session ids and requests to each other with.
-pub fn shared_secret() -> String {
-    "trunkline:{nodes}:secret".into()
+/// Sorted set, all scores 0: what the nodes of this cluster sign session ids and requests to each other with.
+pub fn shared_secrets() -> String {
+    "trunkline:{nodes}:secrets".into()
 }
 
 /// Sorted set, as [`leases`]: a copy in each bucket, for the scripts there.

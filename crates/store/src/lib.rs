@@ -38,7 +38,7 @@ pub use log::{
     Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_PAGE, MessageLog, NewEntry, Part, Position,
     Publication, ReadRange, Standing, message_id, parse_message_id,
 };
-pub use nodes::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes};
+pub use nodes::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, SECRETS};
 pub use presence::{
     Connected, Disconnected, GoneOffline, Joined, LAST_SEEN_KEPT, MAX_USERS, Member, MembersPage, Presence,
     PresencePage, UserPresence,

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long a node counts as alive after a heartbeat. Heartbeats should come at a third of it.
 pub const LEASE: Duration = Duration::from_secs(10);
 
+/// How many secrets a cluster has at most. It has more than one only after Redis lost its data while nodes ran.
+pub const SECRETS: usize = 4;
+
 /// Who this node is. `id` and `epoch` together name one boot of it: what a former boot left behind is not this one's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeIdentity {
@@ -75,7 +78,9 @@ pub trait Nodes: Send + Sync {
     /// longer, so that users who turn up on another node by then never went offline; the sweep after that removes them.
     async fn leave(&self, grace: Duration) -> Result<()>;
 
-    /// The secret by which the nodes of a cluster recognise each other's session ids and requests: `proposal`, unless
-    /// another one is there already. Called again and again, it puts the secret back after Redis lost its data.
-    async fn shared_secret(&self, proposal: &str) -> Result<String>;
+    /// The secrets by which the nodes of a cluster recognise each other's session ids and requests, in the order of their
+    /// bytes, at most [`SECRETS`]: the first is the one to sign with. `own` are this node's; while they are not `in_use` yet
+    /// they are only taken when there are none, so that nodes that start together agree. Called again and again, it puts
+    /// them back after Redis lost its data, beside those of a younger node that was quicker.
+    async fn shared_secrets(&self, own: &[String], in_use: bool) -> Result<Vec<String>>;
 }

@@ -1,6 +1,10 @@
 //! The secret that the nodes of a cluster share, and what is signed with it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,10 +14,6 @@ use sha2::Sha256;
 /// Bytes of a signature: what is left of an HMAC-SHA256 once it is truncated. 128 bits can't be guessed.
 pub(super) const SIGNATURE: usize = 16;
 
-/// Secrets that were in use before the present one. They change only when Redis lost its data while nodes ran, and
-/// whatever was signed with an older one is as long-lived as a session.
-const RETIRED: usize = 2;
-
 /// What a signature is for, so that none made for one purpose is good for another.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
@@ -21,13 +21,15 @@ pub(super) enum Purpose {
     Pass,
 }
 
-/// The secret in use, and those that were. Cheap to clone.
+/// The secrets of the cluster. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct KeyRing(Arc<RwLock<Keys>>);
 
 struct Keys {
-    current: Key,
-    retired: Vec<Key>,
+    /// Never empty. The first signs, all verify: there are more only after Redis lost its data while nodes ran.
+    keys: Vec<Key>,
+    /// Whether something was signed.
+    in_use: bool,
 }
 
 struct Key {
@@ -44,42 +46,50 @@ impl fmt::Debug for KeyRing {
 impl KeyRing {
     /// A ring with the secret that was configured.
     pub(super) fn new(secret: &str) -> Self {
-        Self(Arc::new(RwLock::new(Keys { current: Key::new(secret), retired: Vec::new() })))
+        Self(Arc::new(RwLock::new(Keys { keys: vec![Key::new(secret)], in_use: false })))
     }
 
     /// A ring with a secret of this node's own: good for its own sessions until it has heard of the cluster's.
     pub(super) fn random() -> Self {
-        Self::new(&URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+        // The time in front lets all sign with the oldest one, which most sessions were signed with.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self::new(&format!("{now:015}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())))
     }
 
-    /// The secret in use: what this node proposes to the others.
-    pub(super) fn secret(&self) -> String {
-        self.0.read().current.secret.clone()
+    /// All secrets, and whether something was signed with them.
+    pub(super) fn secrets(&self) -> (Vec<String>, bool) {
+        let ring = self.0.read();
+        (ring.keys.iter().map(|key| key.secret.clone()).collect(), ring.in_use)
     }
 
-    /// From now on this is the secret. What was signed before stays valid.
-    pub(super) fn adopt(&self, secret: &str) {
-        if self.0.read().current.secret == secret {
-            return;
+    /// From now on these are the secrets. None at all changes nothing.
+    pub(super) fn adopt(&self, secrets: &[String]) {
+        let same = self.0.read().keys.iter().map(|key| &key.secret).eq(secrets);
+        if !same && !secrets.is_empty() {
+            let mut ring = self.0.write();
+            ring.keys = secrets.iter().map(|secret| Key::new(secret)).collect();
+            // They are the cluster's, so somebody has signed with them.
+            ring.in_use = true;
         }
-        let mut keys = self.0.write();
-        let former = std::mem::replace(&mut keys.current, Key::new(secret));
-        keys.retired.insert(0, former);
-        keys.retired.truncate(RETIRED);
     }
 
     pub(super) fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; SIGNATURE] {
-        let whole = self.0.read().current.over(purpose, parts).finalize().into_bytes();
+        let mut ring = self.0.upgradable_read();
+        if !ring.in_use {
+            ring.with_upgraded(|ring| ring.in_use = true);
+        }
         let mut signature = [0; SIGNATURE];
-        signature.iter_mut().zip(whole).for_each(|(to, from)| *to = from);
+        if let Some(key) = ring.keys.first() {
+            let whole = key.over(purpose, parts).finalize().into_bytes();
+            signature.iter_mut().zip(whole).for_each(|(to, from)| *to = from);
+        }
         signature
     }
 
     /// Whether a node of this cluster signed these parts. Takes the same time wherever the first wrong byte is.
     pub(super) fn verify(&self, purpose: Purpose, parts: &[&[u8]], signature: &[u8]) -> bool {
-        let keys = self.0.read();
         let good = |key: &Key| key.over(purpose, parts).verify_truncated_left(signature).is_ok();
-        signature.len() == SIGNATURE && (good(&keys.current) || keys.retired.iter().any(good))
+        signature.len() == SIGNATURE && self.0.read().keys.iter().any(good)
     }
 }
 
@@ -123,16 +133,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_before_the_secret_changed_stays_valid() {
-        let keys = KeyRing::random();
-        let early = keys.sign(Purpose::Session, &PARTS);
-        keys.adopt("shared");
-        keys.adopt("shared");
-        assert!(keys.verify(Purpose::Session, &PARTS, &early));
-        assert!(KeyRing::new("shared").verify(Purpose::Session, &PARTS, &keys.sign(Purpose::Session, &PARTS)));
-        keys.adopt("second");
-        keys.adopt("third");
-        assert!(!keys.verify(Purpose::Session, &PARTS, &early), "only the last two are kept");
+    fn the_first_signs_and_all_verify() {
+        let (ring, old, young) = (KeyRing::random(), KeyRing::new("1"), KeyRing::new("2"));
+        ring.adopt(&["1".to_owned(), "2".to_owned()]);
+        ring.adopt(&[]);
+        assert_eq!(ring.secrets(), (vec!["1".to_owned(), "2".to_owned()], true));
+        let signature = ring.sign(Purpose::Session, &PARTS);
+        assert!(old.verify(Purpose::Session, &PARTS, &signature));
+        assert!(!young.verify(Purpose::Session, &PARTS, &signature));
+        assert!(ring.verify(Purpose::Session, &PARTS, &young.sign(Purpose::Session, &PARTS)));
+    }
+
+    #[test]
+    fn a_secret_is_in_use_once_something_was_signed_with_it() {
+        let ring = KeyRing::random();
+        assert!(!ring.secrets().1);
+        ring.sign(Purpose::Session, &PARTS);
+        assert!(ring.secrets().1);
     }
 
     #[test]

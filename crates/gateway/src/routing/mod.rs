@@ -141,8 +141,9 @@ impl Routing {
         if self.0.configured {
             return;
         }
-        match self.0.nodes.shared_secret(&self.0.keys.secret()).await {
-            Ok(secret) => self.0.keys.adopt(&secret),
+        let (own, in_use) = self.0.keys.secrets();
+        match self.0.nodes.shared_secrets(&own, in_use).await {
+            Ok(secrets) => self.0.keys.adopt(&secrets),
             Err(error) => tracing::debug!(error = %Chain(&error), "could not agree on the secret of the cluster"),
         }
     }

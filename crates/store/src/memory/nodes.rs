@@ -1,21 +1,21 @@
 //! One node, alive as long as it says so.
 
-use crate::{Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result};
+use crate::{Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result, SECRETS};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 pub(crate) struct MemoryNodes {
     identity: NodeIdentity,
     /// The load of the last heartbeat; `None` before the first and after leaving. The lease needs no end: whoever could
     /// ask about it runs in the same process.
     load: Mutex<Option<NodeLoad>>,
-    secret: Mutex<Option<String>>,
+    secrets: Mutex<BTreeSet<String>>,
 }
 
 impl MemoryNodes {
     pub(crate) fn new(identity: NodeIdentity) -> Self {
-        Self { identity, load: Mutex::new(None), secret: Mutex::new(None) }
+        Self { identity, load: Mutex::new(None), secrets: Mutex::default() }
     }
 }
 
@@ -38,7 +38,11 @@ impl Nodes for MemoryNodes {
         Ok(())
     }
 
-    async fn shared_secret(&self, proposal: &str) -> Result<String> {
-        Ok(self.secret.lock().get_or_insert_with(|| proposal.to_owned()).clone())
+    async fn shared_secrets(&self, own: &[String], in_use: bool) -> Result<Vec<String>> {
+        let mut secrets = self.secrets.lock();
+        if in_use || secrets.is_empty() {
+            secrets.extend(own.iter().cloned());
+        }
+        Ok(secrets.iter().take(SECRETS).cloned().collect())
     }
 }

@@ -1,9 +1,9 @@
 //! Leases of nodes, in Redis.
 
 use super::Link;
-use super::scripts::{ALIVE, HEARTBEAT, LEAVE, RENEW, SHARED_SECRET};
+use super::scripts::{ALIVE, HEARTBEAT, LEAVE, RENEW, SHARED_SECRETS};
 use crate::keys::{self, BUCKETS};
-use crate::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result, StoreError};
+use crate::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result, SECRETS, StoreError};
 use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -219,8 +219,9 @@ impl Nodes for RedisNodes {
         Ok(())
     }
 
-    async fn shared_secret(&self, proposal: &str) -> Result<String> {
-        self.link.script(SHARED_SECRET.key(keys::shared_secret()).arg(proposal)).await
+    async fn shared_secrets(&self, own: &[String], in_use: bool) -> Result<Vec<String>> {
+        let mut script = SHARED_SECRETS.key(keys::shared_secrets());
+        self.link.script(script.arg(SECRETS).arg(u8::from(in_use)).arg(own)).await
     }
 }
 

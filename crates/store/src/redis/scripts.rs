@@ -15,7 +15,7 @@ script!(HEARTBEAT, "common", "heartbeat");
 script!(ALIVE, "common", "alive");
 script!(LEAVE, "common", "leave");
 script!(FORGET_NODES, "common", "forget_nodes");
-script!(SHARED_SECRET, "shared_secret");
+script!(SHARED_SECRETS, "shared_secrets");
 script!(ELECT, "elect");
 script!(CONNECT, "common", "connect");
 script!(DISCONNECT, "common", "disconnect");

@@ -44,7 +44,7 @@ macro_rules! conformance {
 conformance! {
     nodes:
         a_node_is_alive_from_its_first_heartbeat_until_it_leaves,
-        the_first_proposed_secret_is_everybodys;
+        nodes_that_start_agree_on_one_secret_and_keep_those_in_use;
     presence:
         only_the_first_socket_of_a_user_comes_online,
         only_the_last_socket_of_a_user_goes_offline,

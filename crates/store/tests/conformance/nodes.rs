@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use std::time::Duration;
-use trunkline_store::{Lease, NodeInfo, NodeLoad};
+use trunkline_store::{Lease, NodeInfo, NodeLoad, SECRETS};
 
 pub(crate) async fn a_node_is_alive_from_its_first_heartbeat_until_it_leaves(bench: Bench) {
     let nodes = &bench.store.nodes;
@@ -23,8 +23,12 @@ pub(crate) async fn a_node_is_alive_from_its_first_heartbeat_until_it_leaves(ben
     assert_eq!(nodes.heartbeat(NodeLoad::default()).await.unwrap(), Lease::Started);
 }
 
-pub(crate) async fn the_first_proposed_secret_is_everybodys(bench: Bench) {
+pub(crate) async fn nodes_that_start_agree_on_one_secret_and_keep_those_in_use(bench: Bench) {
     let nodes = &bench.store.nodes;
-    assert_eq!(nodes.shared_secret("first").await.unwrap(), "first");
-    assert_eq!(nodes.shared_secret("second").await.unwrap(), "first");
+    let own = |secret: &str| [secret.to_owned()];
+    assert_eq!(nodes.shared_secrets(&own("2"), false).await.unwrap(), ["2"]);
+    assert_eq!(nodes.shared_secrets(&own("1"), false).await.unwrap(), ["2"]);
+    assert_eq!(nodes.shared_secrets(&own("1"), true).await.unwrap(), ["1", "2"]);
+    let many: Vec<String> = (3..20).map(|n| format!("{n:02}")).collect();
+    assert_eq!(nodes.shared_secrets(&many, true).await.unwrap().len(), SECRETS);
 }
