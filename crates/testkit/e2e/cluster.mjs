@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
+import { haproxy } from "./balancers.mjs";
 import { client } from "./client.mjs";
 import { eventually } from "./eventually.mjs";
 import { onFreePort, Process } from "./processes.mjs";
@@ -56,6 +56,8 @@ export async function token(userId, secret = JWT_SECRET) {
 
 class Cluster {
   #clients = [];
+  /** Of nodes: those that a test starts besides, too. */
+  #processes = [];
 
   constructor({ nodes = 2, balancer = false, auth = "insecure-query", fsync = "everysec", flags = [], redis }) {
     Object.assign(this, { size: nodes, withBalancer: balancer, auth, fsync, flags, Topology: redis });
@@ -69,7 +71,7 @@ class Cluster {
     await this.redis.start();
     const ids = Array.from({ length: this.size }, (_, index) => `node-${index + 1}`);
     this.nodes = await Promise.all(ids.map((id) => this.startNode(id)));
-    if (this.withBalancer) this.balancer = await startBalancer(this.directory, this.nodes);
+    if (this.withBalancer) this.balancer = await haproxy(this.directory, this.nodes);
   }
 
   async startNode(id, flags = []) {
@@ -80,6 +82,7 @@ class Cluster {
       ...["--node-id", id, "--auth", this.auth, ...auth, "--log-format", "json", "--channel-prefix", this.prefix],
       ...[...this.flags, ...flags],
     ]);
+    this.#processes.push(process);
     const { address, internal } = await process.line(listening, START_MS);
     const node = { id, process, address, url: `http://${address}`, internalUrl: internal && `http://${internal}` };
     await eventually(async () => assert.equal((await fetch(`${node.url}/health/ready`)).status, 200), START_MS);
@@ -123,7 +126,7 @@ class Cluster {
 
   async stop() {
     for (const each of this.#clients) each.socket.disconnect();
-    const processes = [this.balancer?.process, ...this.nodes.map((node) => node.process)];
+    const processes = [this.balancer?.process, ...this.#processes];
     await Promise.all(processes.filter(Boolean).map((process) => process.kill()));
     await this.redis?.stop();
     if (this.directory) await rm(this.directory, { recursive: true, force: true });
@@ -163,59 +166,17 @@ class Redis {
     await this.process?.kill();
   }
 
+  /** Dies, and comes back on the same port with nothing. */
+  async lose() {
+    await this.kill();
+    await rm(join(this.directory, "appendonlydir"), { recursive: true, force: true });
+    await this.restart();
+  }
+
   async #startOn(port) {
     this.port = port;
     const where = ["--bind", "127.0.0.1", "--port", `${port}`, "--dir", this.directory];
     this.process = new Process("redis-server", [...where, "--save", "", "--appendonly", "yes", "--appendfsync", this.fsync]);
     await this.process.line((line) => line.includes("Ready to accept connections"), START_MS);
   }
-}
-
-async function startBalancer(directory, nodes) {
-  return onFreePort(async (port) => {
-    const file = join(directory, "haproxy.cfg");
-    await writeFile(file, balancerConfig(port, nodes));
-    const process = new Process("haproxy", ["-db", "-f", file]);
-    await eventually(
-      async () => {
-        if (!process.alive) throw new Error(`haproxy ended:\n${process.lines.join("\n")}`);
-        await reachable(port);
-      },
-      START_MS,
-      () => !process.alive,
-    );
-    return { process, url: `http://127.0.0.1:${port}` };
-  });
-}
-
-/** No stickiness on purpose: any request may reach any node. */
-function balancerConfig(port, nodes) {
-  const servers = nodes.map(({ id, address }) => `  server ${id} ${address} check inter 500ms`);
-  return `
-global
-  maxconn 2000
-defaults
-  mode http
-  timeout connect 3s
-  timeout client 60s
-  timeout server 60s
-  timeout tunnel 1h
-  option redispatch
-  retries 2
-frontend public
-  bind 127.0.0.1:${port}
-  default_backend nodes
-backend nodes
-  balance roundrobin
-  option httpchk GET /health/ready
-${servers.join("\n")}
-`;
-}
-
-function reachable(port) {
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => resolve(socket.destroy()));
-    socket.once("error", reject);
-  });
 }
