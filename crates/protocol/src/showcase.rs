@@ -52,6 +52,9 @@ pub const LOBBY: &str = "lobby";
 /// The conversation of those who `join`ed by name: they are counted.
 pub const NAMED: &str = "lobby:named";
 
+/// The `type` of a message to oneself that keeps what `save-data` brought.
+pub const SAVED: &str = "saved-data";
+
 /// Messages that a newcomer is given.
 pub const PREVIOUS: usize = 100;
 

@@ -1,6 +1,6 @@
 import type { Socket } from "socket.io-client";
 
-import type { ClientToServerEvents, Code, Deleted, Edited, Message, Position, Send, SendPrivate, Sent, ServerToClientEvents } from "./native.js";
+import type { Change, ClientToServerEvents, Code, Message, Position, Send, SendPrivate, Sent, ServerToClientEvents } from "./native.js";
 
 /** A socket that speaks the `native` dialect. */
 export type NativeSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
@@ -12,7 +12,7 @@ export interface ConversationsOptions {
   /** A message, once and in the order of its conversation; one's own too, when it is stored. */
   message(message: Message): void;
   /** A message was changed or taken back. */
-  changed?(change: (Edited & { kind: "edited" }) | (Deleted & { kind: "deleted" })): void;
+  changed?(change: Change): void;
   /** Messages are missing for good, because the server no longer has them: what follows is the latest page. */
   reset?(reset: { conversationId: string } & Position): void;
   /** A cursor moved: keep `conversations.cursors`, if the page is to go on from there. */

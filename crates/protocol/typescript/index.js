@@ -127,20 +127,21 @@ export class Conversations {
     }
   }
 
-  #take(conversationId, { messages, epoch, seq, complete }) {
+  #take(conversationId, { messages, changes = [], epoch, seq, complete }) {
     const cursor = this.cursors[conversationId];
-    const begins = messages[0]?.seq ?? seq + 1;
+    const entries = [...messages, ...changes].sort((a, b) => a.seq - b.seq);
+    const begins = entries[0]?.seq ?? seq + 1;
     const lost = cursor && cursor.seq > 0 && (cursor.epoch !== epoch || (!complete && begins > cursor.seq + 1));
     if (lost) {
       this.cursors[conversationId] = { epoch, seq: begins - 1 };
       this.#options.reset?.({ conversationId, epoch, seq });
     }
     const known = this.cursors[conversationId]?.seq ?? 0;
-    for (const message of messages) {
-      if (message.seq > known) this.#move(conversationId, { seq: message.seq, epoch }, () => this.#options.message(message));
+    for (const entry of entries) {
+      const handle = entry.kind === undefined ? () => this.#options.message(entry) : () => this.#options.changed?.(entry);
+      if (entry.seq > known) this.#move(conversationId, { seq: entry.seq, epoch }, handle);
     }
-    // Entries that are no messages, such as edits, count too.
-    const end = complete || !cursor ? seq : (messages.at(-1)?.seq ?? known);
+    const end = complete || !cursor ? seq : (entries.at(-1)?.seq ?? known);
     if (end > (this.cursors[conversationId]?.seq ?? -1)) this.#move(conversationId, { seq: end, epoch }, () => undefined);
   }
 

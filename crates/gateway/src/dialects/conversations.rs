@@ -160,6 +160,32 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             believe_guest(socket, user_id.as_ref());
             domain.typing(socket, Some(&conversation), None, event.name == name::TYPING).await?;
         }
+        name::EDIT_MESSAGE => {
+            let words::EditMessage { message_id, content: Text(content), .. } = payload(event)?;
+            let (conversation, _) = place(&message_id)?;
+            domain.edit(Caller::of(socket)?, conversation, &message_id, &content).await?;
+        }
+        name::DELETE_MESSAGE => {
+            let words::MessageRef { message_id, .. } = payload(event)?;
+            let (conversation, _) = place(&message_id)?;
+            domain.delete(Caller::of(socket)?, conversation, &message_id).await?;
+        }
+        name::MESSAGE_DELIVERED => {
+            let words::MessageRef { message_id, .. } = payload(event)?;
+            let (conversation, seq) = place(&message_id)?;
+            domain.delivered(Caller::of(socket)?, conversation, seq).await?;
+        }
+        name::MESSAGE_READ => {
+            let words::MessageRef { message_id, .. } = payload(event)?;
+            domain.read(Caller::of(socket)?, &message_id, None).await?;
+        }
+        name::MESSAGE_STATUS => {
+            let words::MessageRef { message_id, .. } = payload(event)?;
+            let (conversation, _) = place(&message_id)?;
+            return domain.status(Caller::of(socket)?, conversation, &message_id).await.map(answer);
+        }
+        name::CALL_SIGNAL => domain.signal(Caller::of(socket)?, &payload(event)?)?,
+        name::UPLOAD_PROGRESS => domain.upload_progress(Caller::of(socket)?, &payload(event)?).await?,
         name::GET_VIEWERS => {
             let RoomRef(conversation) = payload(event)?;
             let members = domain.members(Caller::of(socket)?, &conversation).await?.members;
@@ -199,6 +225,12 @@ async fn send(domain: &Arc<Domain>, socket: &Socket, ask: words::SendMessage) ->
     let caller = Caller::of(socket)?.or_as(sender.as_deref())?;
     let sent = domain.send(caller, &conversation, content, given(ask.client_message_id)).await?;
     Ok(answer(words::Sent { message_id: sent.message_id, timestamp: sent.timestamp }))
+}
+
+/// Where a message stands, which its id tells.
+fn place(message_id: &str) -> Result<(&str, u64), Failure> {
+    let parsed = trunkline_store::parse_message_id(message_id).map(|(conversation, _, seq)| (conversation, seq));
+    parsed.ok_or_else(|| Failure::new(Code::NotFound, "there is no such message"))
 }
 
 fn is_guest(socket: &Socket) -> bool {

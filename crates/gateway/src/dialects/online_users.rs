@@ -9,7 +9,8 @@ use trunkline_hub::{CloseReason, Encoded, Event, Refusal, Socket};
 use trunkline_protocol::{
     Code, Failure,
     lenient::{RoomRef, Text},
-    native::{Content, Join, Message, Nothing, Sent},
+    limits,
+    native::{Content, Join, Message, MissedItem, Nothing, Sent},
     online_users::{self as words, DirectMessage, ErrorMessage, RoomMessage, SendMessage, event as name},
 };
 
@@ -29,6 +30,9 @@ pub struct OnlineUsers;
 
 /// Between two `ping`s, which are the application's own: the engine has others.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Pages that one `requestMissedMessages` brings at the most; the client may ask again.
+const MISSED_PAGES: usize = 20;
 
 /// What the store fills in: databases' clients look for `_id`.
 const IDS: &[(&str, Fill)] = &[("id", Fill::MessageId), ("_id", Fill::MessageId)];
@@ -171,10 +175,38 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
                 domain.send_private(caller, &receiver, content, None).await.map(sent)
             }
         },
+        name::REQUEST_MISSED_MESSAGES => {
+            missed(domain, socket).await?;
+            Ok(answer(Nothing {}))
+        }
         name::LIST_ONLINE_USERS => domain.online_users(&optional_payload(event)?.unwrap_or_default()).await.map(answer),
         name::PONG => Ok(answer(Nothing {})),
         unknown => Err(Failure::new(Code::NotFound, format!("there is no event `{unknown:.100}`"))),
     }
+}
+
+/// Everything that arrived while this user was away, in pages; each counts as delivered once it is out. Notifications arrive as
+/// they would have.
+async fn missed(domain: &Arc<Domain>, socket: &Socket) -> Result<(), Failure> {
+    let caller = Caller::of(socket)?;
+    for _ in 0..MISSED_PAGES {
+        let missed = domain.missed(caller, Some(limits::PAGE_MAX)).await?;
+        let mut messages = Vec::new();
+        for item in &missed.messages {
+            match item {
+                MissedItem::Message(message) => messages.extend(direct(message)),
+                MissedItem::Notification(notification) => {
+                    socket.emit(Encoded::event(name::NOTIFICATION, notification));
+                }
+            }
+        }
+        socket.emit(Encoded::event(name::MISSED_MESSAGES, &messages));
+        domain.took(caller, &missed).await;
+        if missed.complete {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn error(message: &str) -> Encoded {

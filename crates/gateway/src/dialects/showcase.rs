@@ -12,15 +12,15 @@ use trunkline_adapter::Fill;
 use trunkline_hub::{CloseReason, Encoded, Event, Refusal, Socket};
 use trunkline_protocol::{
     Code, Failure, ids,
-    lenient::Text,
-    native::{Content, History, Join, Message, Nothing},
+    lenient::{Any, Text},
+    native::{Content, DocumentCursor, DocumentEdit, History, Join, Message, Nothing, NotificationSend},
     online_users::BARE,
     showcase::{self as words, ChatMessage, ErrorNote, LOBBY, NAMED, Status, event as name},
 };
 
 use super::{
     Dialect, Echo, EditedDocument, EventRate, MessageWords,
-    wire::{answer, last_word, optional_payload, payload, shutdown, value_of},
+    wire::{answer, anything, last_word, optional_payload, payload, shutdown, value_of},
 };
 use crate::{
     auth::AuthError,
@@ -87,6 +87,9 @@ impl Dialect for Showcase {
     }
 
     fn message(&self, message: &Message, _: Option<&Socket>) -> Option<MessageWords> {
+        if message.content.kind == words::SAVED {
+            return None;
+        }
         let (payload, filled): (_, &[_]) = if message.content.kind == BARE {
             (value_of(message).to_string(), &[])
         } else {
@@ -152,6 +155,33 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
             }
             domain.typing(socket, Some(LOBBY), None, event.name == name::TYPING).await?;
         }
+        name::SEND_NOTIFICATION => {
+            let words::SendNotification { user_id: Text(user_id), title, message } = payload(event)?;
+            let text = |field: Option<Text>| field.unwrap_or_default().0;
+            let ask = NotificationSend { user_id, title: text(title), message: text(message), kind: None, data: None };
+            // In this document everybody may.
+            domain.notify_as(Some(Caller::of(socket)?.id()), ask).await?;
+        }
+        name::JOIN_DOCUMENT => {
+            let Text(document) = payload(event)?;
+            let state = domain.open_document(socket, &document).await?;
+            socket.emit(Encoded::event(name::DOCUMENT_STATE, &words::DocumentState { content: &state.content }));
+        }
+        name::LEAVE_DOCUMENT => {
+            let Text(document) = payload(event)?;
+            domain.close_document(socket, &document)?;
+        }
+        name::EDIT => {
+            let words::Edit { doc_id: Text(document_id), content, cursor_position } = payload(event)?;
+            let cursor_position = cursor_position.map(|Any(position)| position);
+            let edit = DocumentEdit { document_id, content, base_version: None, cursor_position };
+            domain.edit_document(socket, &edit).await?;
+        }
+        name::CURSOR_MOVE => {
+            let words::CursorMove { doc_id: Text(document_id), position: Any(position) } = payload(event)?;
+            domain.move_cursor(socket, &DocumentCursor { document_id, position })?;
+        }
+        name::SAVE_DATA => save(domain, socket, event).await?,
         name::SUBSCRIBE => {
             let Text(user) = payload(event)?;
             subscribe(socket, &user)?;
@@ -199,6 +229,17 @@ async fn say(domain: &Arc<Domain>, socket: &Socket, text: String, kind: &str) ->
     let content = Content { content: text, kind: kind.to_owned(), ..Content::default() };
     domain.send(Caller::of(socket)?, LOBBY, content, None).await?;
     Ok(answer(Status { status: "ok" }))
+}
+
+/// Keeps an object with a name: as a message of the user to themselves, which nobody else can read.
+async fn save(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<(), Failure> {
+    let words::SaveData { name: Text(name) } = payload(event)?;
+    if name.is_empty() {
+        return Err(Failure::invalid("save-data: name must not be empty"));
+    }
+    let caller = Caller::of(socket)?;
+    domain.send_private(caller, caller.id(), anything(event, &payload(event)?, words::SAVED)?, None).await?;
+    Ok(())
 }
 
 /// The document checks the shape in `/`. In its other namespaces a bare text is passed on to everyone as it is.
