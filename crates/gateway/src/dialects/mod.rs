@@ -295,6 +295,7 @@ impl Handler for Gatekeeper {
             let address = socket.handshake().address().map(tracing::field::display);
             tracing::info!(address, transport = socket.transport(), "connected");
             self.dialect.greet(&self.domain, socket).await;
+            self.domain.settle(socket);
             self.domain.resume(socket);
             self.domain.arrive(socket).await;
         }

@@ -35,8 +35,9 @@ pub struct Showcase;
 #[async_trait]
 impl Dialect for Showcase {
     async fn greet(&self, domain: &Arc<Domain>, socket: &Socket) {
-        socket.emit(Encoded::event(name::WELCOME, &words::Welcome { message: "Welcome!" }));
         enter_lobby(domain, socket).await;
+        // After it: who is welcome hears what is said.
+        socket.emit(Encoded::event(name::WELCOME, &words::Welcome { message: "Welcome!" }));
     }
 
     async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event) {
