@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::{Arg, Command, value_parser};
-use trunkline_testkit::chaos::Chaos;
+use trunkline_testkit::chaos::{Chaos, Scenario};
 
 fn command() -> Command {
     let option = |name: &'static str, default: &'static str, parser: ValueParser, help: &'static str| {
@@ -14,6 +14,11 @@ fn command() -> Command {
     let number = || ValueParser::from(value_parser!(u64).range(1..));
     Command::new("chaos")
         .about("Faults of many kinds under load, then the proof that nothing got lost. TRUNKLINE_BIN names the program under test.")
+        .arg(
+            option("scenario", "everything", ["everything", "bad-network", "avalanche"].into(), "What goes wrong")
+                .long_help("everything: faults of all kinds; bad-network: a tenth of the connections is cut every 5 s; avalanche: all clients are on one node, which is killed"),
+        )
+        .arg(option("conversations", "8", number(), "Conversations; each client is in two of them"))
         .arg(option("minutes", "1", value_parser!(f64).into(), "How long faults happen at the most"))
         .arg(option("faults", "1000000", number(), "How many faults at the most"))
         .arg(
@@ -31,10 +36,17 @@ async fn main() -> ExitCode {
     let arguments = command().get_matches();
     let number = |name: &str| *arguments.get_one::<u64>(name).expect("it has a default");
     let minutes = *arguments.get_one::<f64>("minutes").expect("it has a default");
+    let scenario = match arguments.get_one::<String>("scenario").map(String::as_str) {
+        Some("bad-network") => Scenario::BadNetwork,
+        Some("avalanche") => Scenario::Avalanche,
+        _ => Scenario::Everything,
+    };
     let mut whole = true;
     let mut faults = 0;
     for seed in arguments.get_many::<u64>("seed").into_iter().flatten() {
         let chaos = Chaos {
+            scenario,
+            conversations: usize::try_from(number("conversations")).unwrap_or(1),
             seed: *seed,
             time: Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default(),
             faults: usize::try_from(number("faults")).unwrap_or(usize::MAX),
@@ -43,7 +55,6 @@ async fn main() -> ExitCode {
             fault_every: Duration::from_millis(number("every")),
             send_every: Duration::from_millis(number("send-every")),
             progress: true,
-            ..Chaos::default()
         };
         let report = chaos.run().await;
         println!("## {report}");

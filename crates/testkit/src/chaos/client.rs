@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub addresses: Vec<String>,
     /// Between two messages, on average.
     pub send_every: Duration,
+    /// Connects to the first address as long as that answers.
+    pub prefers_first: bool,
     /// Leaves for good when the talking is over.
     pub leaves: bool,
     pub seed: u64,
@@ -57,6 +59,8 @@ pub(super) struct Plan {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub connected: bool,
+    /// It was in all its conversations once.
+    pub joined: bool,
     pub connects: u64,
     pub resets: u64,
     pub sent: u64,
@@ -65,8 +69,12 @@ pub(super) struct Record {
     pub seen: BTreeMap<String, Vec<Seen>>,
     /// It reads nothing until then.
     pub slow_until: Option<Instant>,
-    /// When a connection began whose cursors are not all honoured yet, and how long it took the last time.
+    /// From CONNECT until it had all it had missed, each time.
     pub resumed_in: Vec<Duration>,
+    /// Since when somebody waits for it to come back with all it has missed.
+    pub watched_since: Option<Instant>,
+    /// How long that took.
+    pub back_in: Option<Duration>,
 }
 
 pub(super) type Shared = Arc<Mutex<Record>>;
@@ -93,6 +101,8 @@ struct Client {
     /// Conversations that are not synced yet on this connection, and since when.
     syncing: (usize, Option<Instant>),
     say_next: Instant,
+    /// The last attempt to connect failed.
+    failed: bool,
 }
 
 /// Runs a client until the phase is over.
@@ -109,6 +119,7 @@ pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<P
         joins: BTreeMap::new(),
         syncing: (0, None),
         say_next: Instant::now(),
+        failed: false,
     };
     loop {
         let now = *phase.borrow_and_update();
@@ -132,7 +143,9 @@ impl Client {
 
     /// Up to the answer to CONNECT.
     async fn connect(&mut self) -> Option<Stream> {
-        let address = &self.plan.addresses[self.rng.random_range(0..self.plan.addresses.len())];
+        let any = self.rng.random_range(0..self.plan.addresses.len());
+        let address = &self.plan.addresses[if self.plan.prefers_first && !self.failed { 0 } else { any }];
+        self.failed = true;
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket&userId={}", self.plan.name);
         let (mut stream, _) = tokio_tungstenite::connect_async(url).await.ok()?;
         let cursors: Value =
@@ -147,6 +160,7 @@ impl Client {
                 _ => {}
             }
         }
+        self.failed = false;
         self.joins.clear();
         self.outgoing.iter_mut().for_each(|message| (message.ack, message.due) = (None, Instant::now()));
         self.syncing = (self.cursors.len(), (!self.cursors.is_empty()).then(Instant::now));
@@ -263,6 +277,8 @@ impl Client {
             let (epoch, seq) = success.then(|| position(answer)).flatten()?;
             self.note(|record| record.seen.entry(conversation.clone()).or_default().push(Seen::From(seq)));
             self.cursors.insert(conversation, (epoch, seq));
+            let all = self.cursors.len() == self.plan.conversations.len();
+            self.note(|record| record.joined = all);
             return Some(());
         }
         let at = self.outgoing.iter().position(|message| message.ack == Some(ack))?;
@@ -304,7 +320,12 @@ impl Client {
             if self.syncing.0 == 0
                 && let Some(since) = self.syncing.1.take()
             {
-                self.note(|record| record.resumed_in.push(since.elapsed()));
+                self.note(|record| {
+                    record.resumed_in.push(since.elapsed());
+                    if let Some(watched) = record.watched_since.take_if(|watched| *watched < since) {
+                        record.back_in = Some(watched.elapsed());
+                    }
+                });
             }
         }
         self.cursors.insert(conversation, (epoch, seq));

@@ -6,6 +6,7 @@ mod faults;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,9 +25,22 @@ use client::{Phase, Plan, Record, Shared};
 pub use faults::{Fault, schedule};
 pub use report::Report;
 
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// Faults of all kinds, by chance.
+    Everything,
+    /// Every 5 s a tenth of the connections between clients and nodes is cut.
+    BadNetwork,
+    /// All clients are on one node, and it is killed, in the middle of the time. It does not come back.
+    Avalanche,
+}
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Chaos {
+    /// What goes wrong.
+    pub scenario: Scenario,
     /// Decides which faults come when.
     pub seed: u64,
     /// How long faults happen at the most.
@@ -50,6 +64,7 @@ pub struct Chaos {
 impl Default for Chaos {
     fn default() -> Self {
         Self {
+            scenario: Scenario::Everything,
             seed: 1,
             time: Duration::from_secs(60),
             faults: usize::MAX,
@@ -69,6 +84,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// How long a node may take to end by SIGTERM.
 const TERMINATED_WITHIN: Duration = Duration::from_secs(40);
 
+/// Between two cuts of a bad network.
+const CUT_EVERY: Duration = Duration::from_secs(5);
+
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Chaos {
@@ -78,7 +96,10 @@ impl Chaos {
     /// When the cluster can't be set up.
     pub async fn run(self) -> Report {
         let world = World::start(self).await;
-        let faults = world.do_harm().await;
+        let faults = match world.chaos.scenario {
+            Scenario::Avalanche => world.avalanche().await,
+            _ => world.do_harm().await,
+        };
         world.heal().await;
         world.judge(faults).await
     }
@@ -111,6 +132,8 @@ struct World {
     leaving: BTreeSet<String>,
     running: AsyncMutex<JoinSet<()>>,
     phase: watch::Sender<Phase>,
+    /// How often connections were cut.
+    cuts: AtomicU64,
     began: Instant,
 }
 
@@ -153,6 +176,7 @@ impl World {
             leaving: BTreeSet::new(),
             running: AsyncMutex::default(),
             phase,
+            cuts: AtomicU64::new(0),
             began: Instant::now(),
             chaos,
         };
@@ -166,13 +190,16 @@ impl World {
             let conversation = |at: usize| format!("room-{}", at % self.chaos.conversations.max(1));
             let conversations = BTreeSet::from([conversation(number), conversation(number * 3 + 1)]);
             // Half of them are behind the bad network.
-            let addresses = if number % 2 == 0 { vec![self.proxy.address().to_owned()] } else { nodes.to_vec() };
+            let proxied = number % 2 == 0 || self.chaos.scenario == Scenario::BadNetwork;
+            let avalanche = self.chaos.scenario == Scenario::Avalanche;
+            let addresses = if proxied && !avalanche { vec![self.proxy.address().to_owned()] } else { nodes.to_vec() };
             let plan = Plan {
                 name: format!("user-{number}"),
                 conversations: conversations.into_iter().collect(),
                 addresses,
                 send_every: self.chaos.send_every,
-                leaves: number % 10 == 9,
+                leaves: number % 10 == 9 && !avalanche,
+                prefers_first: avalanche,
                 seed: rng.random(),
             };
             let record: Shared = Arc::new(Mutex::new(Record::default()));
@@ -207,7 +234,10 @@ impl World {
         let mut done = BTreeMap::new();
         let mut running: JoinSet<Option<&'static str>> = JoinSet::new();
         let mut said = Instant::now();
-        let faults = schedule(self.chaos.seed, self.chaos.nodes, self.chaos.fault_every);
+        let faults: Box<dyn Iterator<Item = (Duration, Fault)> + Send> = match self.chaos.scenario {
+            Scenario::BadNetwork => Box::new(std::iter::repeat_with(|| (CUT_EVERY, Fault::CutClients { percent: 10 }))),
+            _ => Box::new(schedule(self.chaos.seed, self.chaos.nodes, self.chaos.fault_every)),
+        };
         for (pause, fault) in faults.take(self.chaos.faults) {
             sleep(pause).await;
             while let Some(ended) = running.try_join_next() {
@@ -234,6 +264,20 @@ impl World {
             }
         }
         done
+    }
+
+    /// Kills the node that everyone is on, and waits until everyone has all that was missed on another.
+    async fn avalanche(&self) -> BTreeMap<&'static str, u64> {
+        sleep(self.chaos.time / 2).await;
+        drop(self.nodes[0].node.lock().await.take());
+        let killed = Instant::now();
+        for record in self.clients.values() {
+            record.lock().expect("no panic under this lock").watched_since = Some(killed);
+        }
+        let resumed = |world: &Self| world.all(|record| record.watched_since.is_none());
+        self.until(HEALED_WITHIN, resumed).await;
+        sleep(self.chaos.time / 2).await;
+        BTreeMap::from([("kill -9 of the node that everyone is on", 1)])
     }
 
     /// Whether it was done: not when the node it is meant for has trouble already.
@@ -301,7 +345,9 @@ impl World {
     }
 
     fn cut(&self, percent: u32) -> usize {
-        let mut rng = SmallRng::seed_from_u64(self.chaos.seed ^ u64::from(percent));
+        // Others each time, and the same in a run with the same seed.
+        let turn = self.cuts.fetch_add(1, Ordering::Relaxed);
+        let mut rng = SmallRng::seed_from_u64(self.chaos.seed ^ turn.rotate_left(32));
         self.proxy.cut(f64::from(percent) / 100.0, || rng.random())
     }
 
@@ -309,7 +355,7 @@ impl World {
     async fn heal(&self) {
         for slot in &self.nodes {
             let mut node = slot.node.lock().await;
-            if node.is_none() {
+            if node.is_none() && self.chaos.scenario != Scenario::Avalanche {
                 *node = Some(start_node(&slot.flags).await);
             }
         }
@@ -356,7 +402,7 @@ impl World {
             let connected = self.clients.keys().filter(|user| !self.leaving.contains(*user)).cloned().collect();
             let mut violations = Vec::new();
             for slot in &self.nodes {
-                let url = slot.node.lock().await.as_ref().map(Node::url).unwrap_or_default();
+                let Some(url) = slot.node.lock().await.as_ref().map(Node::url) else { continue };
                 let Ok(asking) = connect(&format!("{url}?userId=checker"), "/", serde_json::Value::Null).await else {
                     continue;
                 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Chaos, World};
+use super::{Chaos, Scenario, World};
 use crate::history::{History, Seen, Violation};
 
 /// The outcome of a run. Its text is Markdown.
@@ -28,6 +28,8 @@ pub struct Report {
     pub resets: u64,
     /// How long clients took from CONNECT until they had all they had missed, sorted.
     pub resumed_in: Vec<Duration>,
+    /// After an avalanche: how long each client took from the death of its node until it had all it had missed, sorted.
+    pub back_in: Vec<Duration>,
     /// From the first client to the last check.
     pub took: Duration,
 }
@@ -49,6 +51,7 @@ impl World {
             connects: 0,
             resets: 0,
             resumed_in: Vec::new(),
+            back_in: Vec::new(),
             took: self.began.elapsed(),
         };
         for record in self.clients.values() {
@@ -60,8 +63,10 @@ impl World {
             report.connects += record.connects;
             report.resets += record.resets;
             report.resumed_in.extend(&record.resumed_in);
+            report.back_in.extend(record.back_in);
         }
         report.resumed_in.sort();
+        report.back_in.sort();
         report
     }
 }
@@ -69,7 +74,8 @@ impl World {
 impl Report {
     /// Whether every promise was kept: nothing broken, nobody told that something is missing, everything acknowledged.
     pub fn is_whole(&self) -> bool {
-        self.violations.is_empty() && self.resets == 0 && self.unacknowledged == 0
+        let back = self.chaos.scenario != Scenario::Avalanche || self.back_in.len() == self.chaos.clients;
+        self.violations.is_empty() && self.resets == 0 && self.unacknowledged == 0 && back
     }
 
     /// Faults that were done.
@@ -106,6 +112,10 @@ impl fmt::Display for Report {
         writeln!(f, "| connections made by clients | {} |", self.connects)?;
         let (median, most) = (self.percentile(50), self.percentile(99));
         writeln!(f, "| CONNECT to all caught up, median and 99th percentile | {median:.0?}, {most:.0?} |")?;
+        if let (Scenario::Avalanche, last) = (self.chaos.scenario, self.back_in.last().copied().unwrap_or_default()) {
+            let back = format!("{} of {clients}, the last after {last:.1?}", self.back_in.len());
+            writeln!(f, "| **clients back with all they had missed** | {back} |")?;
+        }
         writeln!(f, "| **acknowledged messages lost** | {} |", self.violations_of(&["lost", "gap"]))?;
         writeln!(f, "| **repeats** | {} |", self.violations_of(&["repeat"]))?;
         writeln!(f, "| **order violations** | {} |", self.violations_of(&["disorder", "two orders"]))?;
