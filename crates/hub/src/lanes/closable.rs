@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -29,6 +29,8 @@ struct Control {
     state: AtomicU8,
     reader: AtomicWaker,
     writer: AtomicWaker,
+    /// Bytes that the stream has taken.
+    written: AtomicU64,
 }
 
 /// A stream together with the switch that its [`CloseHandle`]s turn.
@@ -82,6 +84,11 @@ impl CloseHandle {
         self.0.strong_count() > 0
     }
 
+    /// Bytes that were written to the stream so far.
+    pub fn written(&self) -> u64 {
+        self.0.upgrade().map_or(0, |control| control.written.load(Ordering::Relaxed))
+    }
+
     fn advance(&self, state: u8) {
         if let Some(control) = self.0.upgrade() {
             control.state.fetch_max(state, Ordering::AcqRel);
@@ -94,6 +101,13 @@ impl CloseHandle {
 impl Control {
     fn state(&self) -> u8 {
         self.state.load(Ordering::Acquire)
+    }
+
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     /// Before each write, and again when it has to wait: the waker must be known before the state is read.
@@ -121,7 +135,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Closable<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Closable<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.control.check_write(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.control.count(written)
     }
 
     fn poll_write_vectored(
@@ -130,7 +145,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Closable<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.control.check_write(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.control.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -6,6 +6,7 @@
 //! 3. calls `Socket::receive` for each event, in order,
 //! 4. calls `Socket::closed` when the client is gone, however that came about.
 
+mod backlog;
 mod closable;
 pub mod socketioxide;
 pub mod websocket;
@@ -36,7 +37,7 @@ pub struct Options {
     pub polling: bool,
     /// Whether WebSocket is offered.
     pub websocket: bool,
-    /// Bytes that may wait for one connection of the WebSocket lane.
+    /// Bytes that may wait for one connection.
     pub outbox_bytes: usize,
     /// How long a peer may take nothing of what waits for it, on the WebSocket lane.
     pub stall_timeout: Duration,

@@ -24,7 +24,7 @@ use std::{
 };
 
 use ahash::AHashMap;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::StreamExt;
@@ -46,7 +46,7 @@ use socketioxide_core::{
 use tokio_util::task::TaskTracker;
 use tower::{Service, util::ServiceExt};
 
-use super::{CloseHandle, Options, Outbox, PATH, SendError};
+use super::{CloseHandle, Options, Outbox, PATH, SendError, backlog::Backlog};
 use crate::{
     Flush, Handshake, Hub, Namespace, PeerAddress, Refusal,
     packet::{Encoded, Packet},
@@ -87,6 +87,10 @@ struct Lane {
     upgrades: Mutex<Upgrades>,
     /// The tasks that see a closing through.
     closings: TaskTracker,
+    /// What waits, by session.
+    backlogs: Mutex<Backlogs>,
+    /// Bytes that may wait for one session.
+    outbox_bytes: usize,
 }
 
 impl std::fmt::Debug for SocketioxideLane {
@@ -122,8 +126,15 @@ impl SocketioxideLane {
             _ => builder.transports(transports),
         };
         let (service, io) = builder.build_with_inner_svc(NotFound);
-        let lane =
-            Self(Arc::new(Lane { io, service, links, upgrades: Mutex::default(), closings: TaskTracker::new() }));
+        let lane = Self(Arc::new(Lane {
+            io,
+            service,
+            links,
+            upgrades: Mutex::default(),
+            closings: TaskTracker::new(),
+            backlogs: Mutex::default(),
+            outbox_bytes: options.outbox_bytes,
+        }));
         for namespace in hub.namespaces() {
             lane.serve(&namespace);
         }
@@ -173,7 +184,13 @@ impl SocketioxideLane {
             Some(_) => {}
         }
         let Ok(response) = self.0.service.clone().oneshot(request).await;
-        response.map(Body::new)
+        let response = response.map(Body::new);
+        if let (Some(sid), Some(bytes)) = (query.sid.filter(|_| !query.websocket), response.body().size_hint().exact())
+            && let Some(backlog) = self.0.backlogs.lock().get(sid)
+        {
+            backlog.polled(bytes);
+        }
+        response
     }
 
     /// Waits until every closing that is under way has come to its end.
@@ -200,6 +217,8 @@ impl Lane {
             wire,
             connection: socket.req_parts().extensions.get::<CloseHandle>().cloned(),
             way: Mutex::new(Way::Waiting(VecDeque::new())),
+            backlog: self.backlogs.lock().of(socket.id),
+            limit: self.outbox_bytes,
         });
         // Before the handler decides: an early event of a hasty client finds its way into the inbox.
         socket.on_fallback(async |_: Inbound| {});
@@ -253,6 +272,9 @@ struct WayOut {
     /// The connection of the first request; the one in use, unless the session was upgraded.
     connection: Option<CloseHandle>,
     way: Mutex<Way>,
+    /// Shared by the sockets of the session.
+    backlog: Arc<Backlog>,
+    limit: usize,
 }
 
 enum Way {
@@ -273,6 +295,21 @@ impl WayOut {
         }
     }
 
+    /// Counts a packet of so many bytes, if there is room for it.
+    fn admit(&self, bytes: usize, volatile: bool) -> Result<(), SendError> {
+        let fits = self.backlog.admit(self.written(), bytes, volatile, self.limit);
+        if fits { Ok(()) } else { Err(SendError::Full) }
+    }
+
+    /// Bytes that its WebSocket connection has taken; for polls the session counts by itself.
+    fn written(&self) -> u64 {
+        if !self.is_websocket() {
+            return 0;
+        }
+        let upgraded = self.lane.upgrade().and_then(|lane| lane.upgrades.lock().get(self.sid));
+        upgraded.or_else(|| self.connection.clone()).map_or(0, |connection| connection.written())
+    }
+
     fn push(&self, packet: WirePacket) -> Result<(), SendError> {
         match &mut *self.way.lock() {
             Way::Open => self.link.send(self.sid, packet),
@@ -291,13 +328,15 @@ impl WayOut {
 
 impl Outbox for Arc<WayOut> {
     // The library's own volatile slot keeps only the latest packet and lets it overtake: not used.
-    fn send(&self, packet: &Packet, _volatile: bool, _: Flush) -> Result<(), SendError> {
+    fn send(&self, packet: &Packet, volatile: bool, _: Flush) -> Result<(), SendError> {
+        self.admit(packet.event.len(), volatile)?;
         let value = &packet.socketioxide.get_or_init(|| Prepared(value_of(&packet.event))).0;
         self.push(WirePacket::event(self.link.path(), value.clone()))
     }
 
     fn send_with_id(&self, socket: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
         let lane = self.lane.upgrade().ok_or(SendError::Closed)?;
+        self.admit(packet.event.len(), false)?;
         // The library counts by itself and hands the answer to a stream of its own.
         let answers = self.link.send_with_ack(self.sid, WirePacket::event(self.link.path(), value_of(&packet.event)));
         let socket = socket.clone();
@@ -312,6 +351,7 @@ impl Outbox for Arc<WayOut> {
     }
 
     fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
+        self.admit(args.len(), false)?;
         self.push(WirePacket::ack(self.link.path(), value_of(args), id))
     }
 
@@ -331,7 +371,7 @@ impl Outbox for Arc<WayOut> {
     }
 
     fn backlog(&self) -> usize {
-        0
+        usize::try_from(self.backlog.waiting(self.written())).unwrap_or(usize::MAX)
     }
 
     fn transport(&self) -> &'static str {
@@ -539,6 +579,32 @@ impl Upgrades {
 
     fn get(&self, sid: Sid) -> Option<CloseHandle> {
         self.connections.get(&sid).filter(|connection| connection.is_alive()).cloned()
+    }
+}
+
+/// What waits, by session. Sessions that are gone are swept out whenever the table has doubled.
+#[derive(Default)]
+struct Backlogs {
+    backlogs: AHashMap<Sid, Weak<Backlog>>,
+    sweep_at: usize,
+}
+
+impl Backlogs {
+    fn get(&self, sid: Sid) -> Option<Arc<Backlog>> {
+        self.backlogs.get(&sid)?.upgrade()
+    }
+
+    fn of(&mut self, sid: Sid) -> Arc<Backlog> {
+        if let Some(backlog) = self.get(sid) {
+            return backlog;
+        }
+        if self.backlogs.len() >= self.sweep_at {
+            self.backlogs.retain(|_, backlog| backlog.strong_count() > 0);
+            self.sweep_at = (self.backlogs.len() * 2).max(64);
+        }
+        let backlog = Arc::default();
+        self.backlogs.insert(sid, Arc::downgrade(&backlog));
+        backlog
     }
 }
 
