@@ -13,7 +13,7 @@ import { client } from "./client.mjs";
 import { eventually } from "./eventually.mjs";
 import { onFreePort, Process } from "./processes.mjs";
 
-const BINARY = process.env.TRUNKLINE_BIN ?? fileURLToPath(new URL("../../../target/debug/trunkline", import.meta.url));
+export const BINARY = process.env.TRUNKLINE_BIN ?? fileURLToPath(new URL("../../../target/debug/trunkline", import.meta.url));
 const START_MS = 15_000;
 
 export const JWT_SECRET = "a-secret-that-only-tests-know-0123456789";
