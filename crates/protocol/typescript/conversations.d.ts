@@ -20,7 +20,6 @@ export interface ClientToServerEvents {
 /** What clients receive. */
 export interface ServerToClientEvents {
   "receiveMessage": (payload: ReceiveMessage) => void;
-  "messagesBatch": (payload: Array<ReceiveMessage>) => void;
   "messageError": (payload: MessageError) => void;
   "messageEdited": (payload: MessageEdited) => void;
   "messageDeleted": (payload: MessageDeleted) => void;

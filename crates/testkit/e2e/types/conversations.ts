@@ -19,7 +19,6 @@ socket.emit("typing", { conversationId: "123", userId: "user456" });
 socket.on("receiveMessage", ({ conversationId, message }) => void [conversationId, message.content.trim(), message.id]);
 socket.on("messageError", ({ error }) => error.trim());
 socket.on("userTyping", ({ userId }) => userId.trim());
-socket.on("messagesBatch", (messages) => messages.map(({ message }) => message.content));
 
 export const wrong = () => {
   socket.emit("sendMessage", { conversationId: ["123"] }); // wrong
