@@ -25,9 +25,6 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(8);
 const SILENCE: Duration = Duration::from_secs(6);
 /// A message that is not acknowledged by then is sent again.
 const SEND_AGAIN: Duration = Duration::from_secs(4);
-/// Between looks at what is to be done.
-const TICK: Duration = Duration::from_millis(50);
-
 /// What all clients are told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -50,6 +47,8 @@ pub(super) struct Plan {
     pub send_every: Duration,
     /// Connects to the first address as long as that answers.
     pub prefers_first: bool,
+    /// Between looks at what is to be done.
+    pub tick: Duration,
     /// Leaves for good when the talking is over.
     pub leaves: bool,
     pub seed: u64,
@@ -174,7 +173,7 @@ impl Client {
                 return;
             }
         }
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(self.plan.tick);
         let mut heard = Instant::now();
         loop {
             let slow_until = self.note(|record| record.slow_until.filter(|until| *until > Instant::now()));

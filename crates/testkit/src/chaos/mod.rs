@@ -186,6 +186,7 @@ impl World {
 
     async fn start_clients(&mut self, nodes: &[String]) {
         let mut rng = SmallRng::seed_from_u64(self.chaos.seed ^ 0x5eed);
+        let clients = u32::try_from(self.chaos.clients).unwrap_or(u32::MAX);
         for number in 0..self.chaos.clients {
             let conversation = |at: usize| format!("room-{}", at % self.chaos.conversations.max(1));
             let conversations = BTreeSet::from([conversation(number), conversation(number * 3 + 1)]);
@@ -200,6 +201,8 @@ impl World {
                 send_every: self.chaos.send_every,
                 leaves: number % 10 == 9 && !avalanche,
                 prefers_first: avalanche,
+                // Thousands of clients should not cost more than the cluster.
+                tick: Duration::from_millis(50).max(Duration::from_micros(200) * clients),
                 seed: rng.random(),
             };
             let record: Shared = Arc::new(Mutex::new(Record::default()));
