@@ -9,11 +9,12 @@ use serde_json::Value;
 use trunkline_hub::{CloseReason, Encoded, Event, Handler, Hub, Refusal, Socket, Targets};
 
 use crate::{
-    Cluster, ClusterOptions,
+    Cluster, ClusterOptions, Mode, SubscriptionMode,
     broadcast::{self, Broadcast},
     core::Outcome,
     request::{self, Request, What},
     response::Pending,
+    sharded::{self, Content, Envelope},
     template::{self, Fill, Part, Payload},
     transcode::{Reader, event_to_json, event_to_msgpack, first_to_msgpack, json_to_msgpack, to_json, write},
 };
@@ -23,6 +24,14 @@ static MEMBER: LazyLock<Cluster> = LazyLock::new(|| {
     let hub = Hub::new();
     hub.add_namespace("/", Arc::new(Nobody));
     Cluster::start(hub, ClusterOptions { uid: "me".to_owned(), ..ClusterOptions::default() })
+});
+
+/// The same of the sharded adapter.
+static SHARDED: LazyLock<Cluster> = LazyLock::new(|| {
+    let hub = Hub::new();
+    hub.add_namespace("/", Arc::new(Nobody));
+    let mode = Mode::Sharded(SubscriptionMode::Dynamic);
+    Cluster::start(hub, ClusterOptions { uid: "me".to_owned(), mode, ..ClusterOptions::default() })
 });
 
 fn receive(channel: &[u8], payload: &[u8]) -> Outcome {
@@ -102,6 +111,29 @@ fn has_numbers_in_other_forms(text: &str) -> bool {
             .zip(text.bytes().skip(1))
             .any(|(byte, next)| byte.is_ascii_digit() && matches!(next, b'.' | b'e' | b'E'))
         || text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 15)
+}
+
+/// Decodes a message of the sharded adapter.
+///
+/// # Panics
+/// When a broadcast that is understood isn't understood alike by the next member.
+pub fn sharded(payload: &[u8]) {
+    for channel in [b"socket.io#/#".as_slice(), b"socket.io#/#me#"] {
+        SHARDED.0.core.receive(channel, payload);
+    }
+    let Ok(envelope) = Envelope::open(payload) else { return };
+    let Ok(Content::Request(Request { what: What::Broadcast(broadcast), .. })) = envelope.read() else { return };
+    forwarded(&broadcast);
+    let Broadcast { namespace, event, targets, flags, .. } = &*broadcast;
+    if has_false_placeholders(event) {
+        return;
+    }
+    let namespace = namespace.as_deref().unwrap_or("/");
+    let published = sharded::broadcast("me", namespace, event, targets, flags.volatile, None).expect("it is an event");
+    let again = Envelope::open(&published).and_then(Envelope::read).expect("what is published is understood");
+    let Content::Request(Request { what: What::Broadcast(again), .. }) = again else { panic!("no broadcast") };
+    assert_eq!((again.namespace.as_deref(), &again.targets), (Some(namespace), targets));
+    assert_eq!((&again.event, again.flags.volatile), (event, flags.volatile));
 }
 
 /// Decodes an answer, as it is and with the id that is waited for.
@@ -275,6 +307,7 @@ mod tests {
         replay("broadcast", super::broadcast);
         replay("request", super::request);
         replay("response", super::response);
+        replay("sharded", super::sharded);
     }
 
     #[test]

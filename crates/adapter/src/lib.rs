@@ -18,6 +18,8 @@
 //! wait and never to grow without bound.
 
 mod ask;
+#[doc(hidden)]
+pub mod bench;
 mod broadcast;
 mod channels;
 mod core;

@@ -3,6 +3,7 @@
 mod captures;
 mod malformed;
 mod properties;
+mod sharded;
 
 use std::{sync::Arc, time::Duration};
 

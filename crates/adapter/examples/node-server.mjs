@@ -1,0 +1,20 @@
+// The Node server of the example two_nodes, which says how to run it.
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+// The packages are those of the directory it is started in.
+const require = createRequire(join(process.cwd(), "package.json"));
+const { createAdapter } = require("@socket.io/redis-adapter");
+const { createClient } = require("redis");
+const { Server } = require("socket.io");
+
+const publisher = createClient({ url: process.argv[2] });
+const subscriber = publisher.duplicate();
+await Promise.all([publisher.connect(), subscriber.connect()]);
+
+const io = new Server(3003, { adapter: createAdapter(publisher, subscriber) });
+io.on("connection", (socket) => {
+  socket.on("join", (room, done) => (socket.join(room), done?.(true)));
+  socket.on("say", (said, done) => (io.to(said.room).emit("said", said), done?.(true)));
+});
+console.log("a Node server on http://127.0.0.1:3003");
