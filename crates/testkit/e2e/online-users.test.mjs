@@ -6,6 +6,7 @@ import { eventually } from "./eventually.mjs";
 import { nothing, speaking, WAYS } from "./speaking.mjs";
 
 const TEST = { timeout: 60_000 };
+const API_KEY = "a-key-that-only-tests-know-0123456789";
 
 /** The document's client: who is online, what comes in, who types. */
 function page(client) {
@@ -21,7 +22,7 @@ function page(client) {
 
 describe("online-users", { timeout: 300_000 }, () => {
   let it;
-  before(async () => (it = await speaking("/=online-users,/chat=online-users,/native=native", { flags: ["--api-key", "back-end"] })));
+  before(async () => (it = await speaking("/=online-users,/chat=online-users,/native=native", { flags: ["--api-key", API_KEY] })));
   after(() => it?.stop());
 
   for (const via of WAYS) describe(`over ${via}`, () => {
@@ -133,7 +134,7 @@ describe("online-users", { timeout: 300_000 }, () => {
     test("a notification by a back end reaches its user", TEST, async () => {
       const grace = await open("b7", { at: 1 });
       const body = { userId: named("b7"), type: "like", title: "News", message: "ada liked your post" };
-      const { status } = await it.post("/api/v1/notifications", body, { headers: { authorization: "Bearer back-end" } });
+      const { status } = await it.post("/api/v1/notifications", body, { headers: { authorization: `Bearer ${API_KEY}` } });
       assert.ok(status === 200 || status === 201, `${status}`);
       const { type, message, timestamp } = await grace.next("notification");
       assert.deepEqual([type, message, typeof timestamp], ["like", "ada liked your post", "string"]);
