@@ -128,6 +128,8 @@ impl Node {
             api_key: config.api_key.clone(),
             hub: hub.clone(),
             cluster: cluster.clone(),
+            domain: Arc::clone(&domain),
+            realms: Arc::clone(&realms),
             routing: routing.clone(),
             metrics,
         });

@@ -73,6 +73,11 @@ impl Realms {
         }
     }
 
+    /// Whether there is such a namespace, or would be if somebody connected to it.
+    pub fn knows(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|(path, _)| path.fits(namespace))
+    }
+
     fn make(&self, name: &str) -> Option<Arc<dyn Handler>> {
         let speaker = self.speaker(name)?;
         let (domain, dialect) = (Arc::new(self.domain.realm(speaker.clone())), speaker.dialect);

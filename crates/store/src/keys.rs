@@ -8,6 +8,7 @@
 //! | `{nodes}` | leases and descriptions of nodes, who sweeps, their secrets |
 //! | `{u0}` … `{u15}` | everything of the users in that [`bucket`]; which rooms in it each node's sockets are in; sessions in it |
 //! | `{c:…}`, `{c/…}` | everything of one conversation, which is a room too; with a slash in a [`Realm`] |
+//! | `{m:…}` | one memo |
 //! | `{d:…}`, `{d/…}` | one document |
 //!
 //! Users are put into buckets, and not each into a slot of its own, so that a script may change a user and the set of
@@ -218,6 +219,11 @@ impl Realm {
     /// Hash with expiry: `content` and `version`.
     pub fn document(&self, document: &str) -> String {
         format!("trunkline:{}", self.tag('d', document))
+    }
+
+    /// String with expiry: whatever was noted.
+    pub fn memo(&self, name: &str) -> String {
+        format!("trunkline:{}", self.tag('m', name))
     }
 
     fn of_conversation(&self, conversation: &str, what: &str) -> String {

@@ -24,6 +24,7 @@ mod inbox;
 pub mod keys;
 mod log;
 mod memory;
+mod memos;
 mod nodes;
 mod presence;
 mod receipts;
@@ -38,6 +39,7 @@ pub use log::{
     Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_PAGE, MessageLog, NewEntry, Part, Position,
     Publication, ReadRange, Standing, message_id, parse_message_id,
 };
+pub use memos::Memos;
 pub use nodes::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, SECRETS};
 pub use presence::{
     Connected, Disconnected, GoneOffline, Joined, LAST_SEEN_KEPT, MAX_USERS, Member, MembersPage, Presence,
@@ -93,6 +95,8 @@ pub struct Store {
     pub inbox: Arc<dyn Inbox>,
     /// Texts that several users edit.
     pub documents: Arc<dyn Documents>,
+    /// Small facts for a while.
+    pub memos: Arc<dyn Memos>,
     /// Sockets that can be taken over. The same in all realms.
     pub sessions: Arc<dyn Sessions>,
     realms: Arc<dyn Realms>,

@@ -58,6 +58,20 @@ impl Domain {
         content: Content,
         client_message_id: Option<String>,
     ) -> Result<Sent, Failure> {
+        self.post(caller, conversation, content, client_message_id).await.map(sent)
+    }
+
+    /// As [`send`](Self::send); answers the message itself, and whether it had been stored before.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn post(
+        self: &Arc<Self>,
+        caller: Caller<'_>,
+        conversation: &str,
+        content: Content,
+        client_message_id: Option<String>,
+    ) -> Result<(Message, bool), Failure> {
         self.may_address(caller, conversation).await?;
         let recipient = others_of_direct(caller.id(), conversation);
         self.store_and_publish(caller, conversation, recipient, content, client_message_id).await
@@ -74,6 +88,20 @@ impl Domain {
         content: Content,
         client_message_id: Option<String>,
     ) -> Result<Sent, Failure> {
+        self.post_private(caller, recipient, content, client_message_id).await.map(sent)
+    }
+
+    /// As [`send_private`](Self::send_private); answers as [`post`](Self::post).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn post_private(
+        self: &Arc<Self>,
+        caller: Caller<'_>,
+        recipient: &str,
+        content: Content,
+        client_message_id: Option<String>,
+    ) -> Result<(Message, bool), Failure> {
         ids::check("recipientUserId", recipient)?;
         let conversation = ids::direct_conversation(caller.id(), recipient);
         self.store_and_publish(caller, &conversation, Some(recipient.to_owned()), content, client_message_id).await
@@ -86,7 +114,7 @@ impl Domain {
         recipient: Option<String>,
         content: Content,
         client_message_id: Option<String>,
-    ) -> Result<Sent, Failure> {
+    ) -> Result<(Message, bool), Failure> {
         check(&content, client_message_id.as_deref())?;
         let timestamp_ms = now_ms();
         let message = Message {
@@ -126,12 +154,13 @@ impl Domain {
         if !duplicate {
             self.relay_stored(&relays, &message_id, &epoch, seq);
             self.note_own(caller, conversation, echo, &epoch, seq);
-            if let Some(recipient) = message.recipient_user_id.clone() {
-                let stored = Stored { id: message_id.clone(), seq, epoch: epoch.clone() };
-                self.keep_for(&recipient, Message { stored: Some(stored), ..message }).await;
-            }
         }
-        Ok(Sent { message_id, seq, epoch, timestamp: iso(timestamp_ms), duplicate })
+        let stored = Some(Stored { id: message_id, seq, epoch });
+        let message = Message { stored, timestamp: iso(timestamp_ms), ..message };
+        if let (Some(recipient), false) = (&message.recipient_user_id, duplicate) {
+            self.keep_for(recipient, message.clone()).await;
+        }
+        Ok((message, duplicate))
     }
 
     /// The same for members that don't hear what the store publishes.
@@ -185,6 +214,12 @@ impl Domain {
         };
         words?.complete(&stored)
     }
+}
+
+/// What sending answers.
+fn sent((message, duplicate): (Message, bool)) -> Sent {
+    let Stored { id, seq, epoch } = message.stored.unwrap_or_default();
+    Sent { message_id: id, seq, epoch, timestamp: message.timestamp, duplicate }
 }
 
 /// What is stored, on its way to its hearers.

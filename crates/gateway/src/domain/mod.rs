@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trunkline_adapter::Cluster;
 use trunkline_hub::{Encoded, RoomName, Socket, SocketId, Targets};
 use trunkline_protocol::{Code, Failure, ids};
-use trunkline_store::{Store, StoreError};
+use trunkline_store::{Memos, Store, StoreError};
 
 pub use caller::Caller;
 pub use documents::EditOutcome;
@@ -164,6 +164,11 @@ impl Domain {
     /// Takes part in a namespace of this realm, on all nodes.
     pub fn serve(&self, namespace: &str) {
         self.cluster.serve(namespace);
+    }
+
+    /// Small facts that all nodes share for a while.
+    pub fn memos(&self) -> &dyn Memos {
+        &*self.store.memos
     }
 
     /// Tells who clients are.

@@ -1,11 +1,14 @@
 //! The HTTP side: which path is served by what, on the public and on the internal listener.
 
+mod back_ends;
 mod demo;
 mod health;
 mod key;
 mod nodes;
 mod origin;
 mod pages;
+mod reply;
+mod users;
 
 use std::sync::{
     Arc,
@@ -15,7 +18,7 @@ use std::sync::{
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
@@ -37,8 +40,13 @@ pub use pages::are_built;
 
 use crate::{
     config::Secret,
+    domain::Domain,
+    realms::Realms,
     routing::{self, Routing},
 };
+
+/// Bytes of a request's body.
+const MAX_BODY: usize = 1_000_000;
 
 /// What the handlers look at. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +59,8 @@ struct Inner {
     api_key: Option<Secret>,
     hub: Hub,
     cluster: Cluster,
+    domain: Arc<Domain>,
+    realms: Arc<Realms>,
     routing: Routing,
     metrics: PrometheusHandle,
     store_up: AtomicBool,
@@ -71,6 +81,10 @@ pub struct Parts {
     pub hub: Hub,
     /// The node's link to the others.
     pub cluster: Cluster,
+    /// What users and back ends command.
+    pub domain: Arc<Domain>,
+    /// Which namespaces there are.
+    pub realms: Arc<Realms>,
     /// What serves Socket.IO.
     pub routing: Routing,
     /// What renders `/metrics`.
@@ -80,7 +94,7 @@ pub struct Parts {
 impl Shared {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { node_id, auth_mode, demo_secret, api_key, hub, cluster, routing, metrics } = parts;
+        let Parts { node_id, auth_mode, demo_secret, api_key, hub, cluster, domain, realms, routing, metrics } = parts;
         Self(Arc::new(Inner {
             node_id,
             auth_mode,
@@ -88,6 +102,8 @@ impl Shared {
             api_key,
             hub,
             cluster,
+            domain,
+            realms,
             routing,
             metrics,
             store_up: AtomicBool::new(true),
@@ -117,7 +133,7 @@ pub fn public(shared: Shared, origins: OriginPolicy, internal_too: bool) -> Rout
         .route(&format!("{PATH}/{{file}}"), get(pages::client_bundle))
         .route("/", get(pages::index))
         .route("/{*path}", get(pages::file));
-    router = router.merge(checks()).merge(for_back_ends(shared.clone()));
+    router = router.merge(checks()).merge(for_users()).merge(for_back_ends(shared.clone()));
     router = if internal_too {
         router.route("/metrics", get(metrics)).merge(routing::door(shared.0.routing.clone()))
     } else {
@@ -166,8 +182,25 @@ pub fn internal(shared: Shared) -> Router {
 /// What needs the API key.
 fn for_back_ends(shared: Shared) -> Router<Shared> {
     Router::new()
+        .route("/api/v1/emit", post(back_ends::emit))
+        .route("/api/v1/messages", post(back_ends::message))
+        .route("/api/v1/notifications", post(back_ends::notify))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), back_ends::once))
         .route_layer(middleware::from_fn_with_state(shared, key::require))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// What needs a user's token.
+fn for_users() -> Router<Shared> {
+    Router::new()
+        .route("/api/messages", post(users::send))
+        .route("/api/messages/missed", get(users::missed))
+        .route("/api/conversations", get(users::conversations))
+        .route("/api/conversations/{id}/messages", get(users::history))
+        .route("/api/users", get(users::online))
+        .route("/api/users/{id}", get(users::presence))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 fn checks() -> Router<Shared> {

@@ -7,6 +7,7 @@ mod documents;
 mod inbox;
 mod lists;
 mod log;
+mod memos;
 mod nodes;
 mod presence;
 mod receipts;
@@ -26,6 +27,7 @@ pub(crate) struct Memory {
     conversations: Arc<log::Table>,
     inboxes: Arc<inbox::Table>,
     documents: Arc<documents::Table>,
+    memos: Arc<memos::Table>,
     sessions: Arc<sessions::MemorySessions>,
 }
 
@@ -38,6 +40,7 @@ impl Memory {
             conversations: Arc::new(log::Table::new(publish, limits.log)),
             inboxes: Arc::default(),
             documents,
+            memos: Arc::default(),
             sessions: Arc::new(sessions::MemorySessions::new(limits.recovery_window)),
         }
     }
@@ -55,6 +58,7 @@ impl Realms for Memory {
             conversations: Arc::clone(&log) as _,
             log,
             inbox: Arc::new(inbox),
+            memos: Arc::new(memos::MemoryMemos::new(Arc::clone(&self.memos), realm.clone())),
             documents: Arc::new(documents::MemoryDocuments::new(Arc::clone(&self.documents), realm)),
             sessions: Arc::clone(&self.sessions) as _,
             realms: Arc::new(self.clone()),

@@ -5,6 +5,7 @@ mod documents;
 mod inbox;
 mod link;
 mod log;
+mod memos;
 mod nodes;
 mod presence;
 mod receipts;
@@ -50,6 +51,7 @@ impl Realms for Redis {
             conversations: Arc::clone(&log) as _,
             log,
             inbox: Arc::new(inbox::RedisInbox::new(Arc::clone(link), realm.clone())),
+            memos: Arc::new(memos::RedisMemos::new(Arc::clone(link), realm.clone())),
             documents: Arc::new(documents::RedisDocuments::new(Arc::clone(link), realm)),
             sessions: Arc::clone(&self.sessions) as _,
             realms: Arc::new(self.clone()),

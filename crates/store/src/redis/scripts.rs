@@ -17,6 +17,7 @@ script!(LEAVE, "common", "leave");
 script!(FORGET_NODES, "common", "forget_nodes");
 script!(SHARED_SECRETS, "shared_secrets");
 script!(ELECT, "elect");
+script!(CLAIM, "claim");
 script!(CONNECT, "common", "connect");
 script!(DISCONNECT, "common", "disconnect");
 script!(GET, "common", "get");

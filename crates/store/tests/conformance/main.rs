@@ -7,6 +7,7 @@ mod documents;
 mod inbox;
 mod lists;
 mod log;
+mod memos;
 mod nodes;
 mod presence;
 mod realms;
@@ -42,6 +43,8 @@ macro_rules! conformance {
 }
 
 conformance! {
+    memos:
+        a_memo_is_claimed_once_until_it_ends;
     nodes:
         a_node_is_alive_from_its_first_heartbeat_until_it_leaves,
         nodes_that_start_agree_on_one_secret_and_keep_those_in_use;
