@@ -117,7 +117,7 @@ impl Realms {
             match gone.realm.as_str() {
                 "" => self.domain.announce_gone(&gone).await,
                 realm => match self.speaker(realm) {
-                    Some(speaker) => self.domain.realm(speaker).announce_gone(&gone).await,
+                    Some(speaker) => Arc::new(self.domain.realm(speaker)).announce_gone(&gone).await,
                     None => tracing::debug!(realm, "a user went offline in a realm that this node does not know"),
                 },
             }

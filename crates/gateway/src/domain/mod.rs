@@ -10,6 +10,7 @@ mod effect;
 mod inbox;
 mod limits;
 mod messages;
+mod online;
 mod presence;
 mod receipts;
 mod revisions;
@@ -80,6 +81,8 @@ pub struct Domain {
     policy: Policy,
     leeway: Duration,
     tokens: Arc<Tokens>,
+    /// Who came and went and is not told yet.
+    news: online::Gathered,
     /// Tasks that outlive the event that began them: departures, typing that stops by itself.
     pub(crate) tasks: TaskTracker,
     /// Set when the node shuts down: what waits, stops waiting.
@@ -136,6 +139,7 @@ impl Domain {
             policy,
             leeway,
             tokens: Arc::default(),
+            news: online::Gathered::default(),
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
             streams,
@@ -154,6 +158,7 @@ impl Domain {
             policy: self.policy,
             leeway: self.leeway,
             tokens: Arc::clone(&self.tokens),
+            news: online::Gathered::default(),
             tasks: self.tasks.clone(),
             leaving: self.leaving.clone(),
             streams: Arc::clone(&self.streams),

@@ -66,7 +66,7 @@ impl Domain {
     }
 
     /// Whether there is nothing left to do.
-    async fn register(&self, socket: &Socket, tell: Tell) -> bool {
+    async fn register(self: &Arc<Self>, socket: &Socket, tell: Tell) -> bool {
         let Some(session) = Session::of(socket) else { return true };
         let user = &session.identity.user;
         let mut registration = session.registration.lock().await;
@@ -92,7 +92,11 @@ impl Domain {
         }
     }
 
-    fn announce_arrival(&self, socket: &Socket, user: &str, connected: Connected) {
+    fn announce_arrival(self: &Arc<Self>, socket: &Socket, user: &str, connected: Connected) {
+        if connected.first {
+            self.online_changed(user, true);
+        }
+        self.tell_online(socket);
         if connected.first
             && let Some(audience) = self.policy.presence.audience(user, connected.online_users)
         {
@@ -147,7 +151,7 @@ impl Domain {
     }
 
     /// Whether there is nothing left to do.
-    async fn deregister(&self, user: &str, socket: &str) -> bool {
+    async fn deregister(self: &Arc<Self>, user: &str, socket: &str) -> bool {
         match self.store.presence.disconnect(user, socket).await {
             Ok(gone) => {
                 if gone.last {
@@ -159,7 +163,8 @@ impl Domain {
         }
     }
 
-    async fn announce_offline(&self, user: &str, last_seen_ms: i64) {
+    async fn announce_offline(self: &Arc<Self>, user: &str, last_seen_ms: i64) {
+        self.online_changed(user, false);
         let online = self.store.presence.count().await.unwrap_or(0);
         if let Some(audience) = self.policy.presence.audience(user, online) {
             self.announce(Effect::Offline { user, last_seen_ms }, &audience, false);
@@ -179,7 +184,7 @@ impl Domain {
     }
 
     /// Announces a user of this realm whose node died.
-    pub async fn announce_gone(&self, gone: &GoneOffline) {
+    pub async fn announce_gone(self: &Arc<Self>, gone: &GoneOffline) {
         self.announce_offline(&gone.user_id, gone.last_seen_ms).await;
     }
 

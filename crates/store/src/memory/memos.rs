@@ -48,22 +48,22 @@ impl Memos for MemoryMemos {
     async fn claim(&self, name: &str, value: &str, keep: Duration) -> Result<Option<String>> {
         let name = self.realm.scoped(name);
         let mut notes = self.table.0.lock();
-        if let Some((known, end)) = notes.by_name.get(&*name)
+        if let Some((known, end)) = notes.by_name.get(&name)
             && *end > now_ms()
         {
             return Ok(Some(known.clone()));
         }
-        notes.put(name.into(), value, keep);
+        notes.put(name, value, keep);
         Ok(None)
     }
 
     async fn put(&self, name: &str, value: &str, keep: Duration) -> Result<()> {
-        self.table.0.lock().put(self.realm.scoped(name).into(), value, keep);
+        self.table.0.lock().put(self.realm.scoped(name), value, keep);
         Ok(())
     }
 
     async fn forget(&self, name: &str) -> Result<()> {
-        self.table.0.lock().by_name.remove(&*self.realm.scoped(name));
+        self.table.0.lock().by_name.remove(&self.realm.scoped(name));
         Ok(())
     }
 }

@@ -1,0 +1,192 @@
+//! The users online, told to sockets of dialects that want to know all of them.
+//!
+//! A list costs as much as there are users, so it is not made for each who comes or goes: what changed is gathered, and
+//! told at most once in a [`PAUSE`]. A socket that just came is given the list with the next telling, so its cost does not grow
+//! with the number of users either. Where they are more than `--presence-broadcast-max`, no list is told but the changes.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use trunkline_hub::{Socket, Targets};
+use trunkline_store::MAX_USERS;
+
+use super::{Chain, Domain, Effect};
+use crate::config::PresenceBroadcast;
+
+/// Between two tellings: four a second, in the whole cluster.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What claims the turn to tell everyone.
+const TURN: &str = "online-users";
+
+/// Changes that wait to be told; beyond, the later ones are only counted.
+const GATHERED: usize = 1000;
+
+/// What is to be told.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    came: Vec<String>,
+    went: Vec<String>,
+    /// Sockets that came and have not been given the list.
+    newcomers: Vec<Socket>,
+    /// The set changed.
+    changed: bool,
+    /// A task is about to tell.
+    awaited: bool,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        !self.changed && self.newcomers.is_empty()
+    }
+
+    /// Somebody came; whoever went and came back in between did neither.
+    fn note(&mut self, user: &str, came: bool) {
+        self.changed = true;
+        let (this, other) = if came { (&mut self.came, &mut self.went) } else { (&mut self.went, &mut self.came) };
+        if let Some(at) = other.iter().position(|known| known == user) {
+            other.remove(at);
+        } else if this.len() < GATHERED {
+            this.push(user.to_owned());
+        }
+    }
+
+    /// What could not be told goes back.
+    fn put_back(&mut self, untold: Self) {
+        self.changed |= untold.changed;
+        self.newcomers.extend(untold.newcomers);
+        untold.came.iter().for_each(|user| self.note(user, true));
+        untold.went.iter().for_each(|user| self.note(user, false));
+    }
+}
+
+impl Domain {
+    /// A user came online, or went offline.
+    pub(super) fn online_changed(self: &Arc<Self>, user: &str, came: bool) {
+        if self.wants_online_users(None) {
+            self.gather(|news| news.note(user, came));
+        }
+    }
+
+    /// A socket came, and is to be told who is online.
+    pub(super) fn tell_online(self: &Arc<Self>, socket: &Socket) {
+        if self.wants_online_users(Some(socket.namespace().name())) {
+            self.gather(|news| news.newcomers.push(socket.clone()));
+        }
+    }
+
+    fn wants_online_users(&self, namespace: Option<&str>) -> bool {
+        self.policy.presence.broadcast != PresenceBroadcast::Off
+            && self.speakers.iter().any(|speaker| {
+                namespace.is_none_or(|only| speaker.namespace == only) && speaker.dialect.wants_online_users()
+            })
+    }
+
+    fn gather(self: &Arc<Self>, note: impl FnOnce(&mut News)) {
+        let mut news = self.news.lock();
+        note(&mut news);
+        if !std::mem::replace(&mut news.awaited, true) {
+            let domain = Arc::clone(self);
+            self.tasks.spawn(async move { domain.tell_news().await });
+        }
+    }
+
+    /// Tells until there is nothing left to tell.
+    async fn tell_news(&self) {
+        loop {
+            let mut news = {
+                let mut waiting = self.news.lock();
+                // The place stays taken while this task runs.
+                std::mem::replace(&mut *waiting, News { awaited: true, ..News::default() })
+            };
+            if let Err(error) = self.tell_once(&mut news).await {
+                tracing::warn!(error = %Chain(&error), "could not tell who is online yet");
+            }
+            if !news.is_empty() {
+                self.news.lock().put_back(news);
+            }
+            if !self.wait(PAUSE).await {
+                return;
+            }
+            let mut waiting = self.news.lock();
+            if waiting.is_empty() {
+                waiting.awaited = false;
+                return;
+            }
+        }
+    }
+
+    /// Tells what it may and takes it out of `news`: the set to everyone when it is this node's turn, to newcomers in any case.
+    async fn tell_once(&self, news: &mut News) -> trunkline_store::Result<()> {
+        let mine = news.changed && self.store.memos.claim(TURN, "", PAUSE).await?.is_none();
+        if !mine && news.newcomers.is_empty() {
+            return Ok(());
+        }
+        let count = self.store.presence.count().await?;
+        let users = match self.policy.presence.broadcast {
+            PresenceBroadcast::All { max } if count <= max => Some(self.all_online().await?),
+            _ => None,
+        };
+        let all = Effect::OnlineUsers { users: users.as_deref(), count };
+        if mine {
+            let changes = Effect::OnlineChanges { came: &news.came, went: &news.went, count };
+            let told = if users.is_some() { all } else { changes };
+            for speaker in self.speakers.iter().filter(|speaker| speaker.dialect.wants_online_users()) {
+                if let Some(event) = speaker.dialect.words(told) {
+                    self.cluster.emit(&speaker.namespace, event, &Targets::everyone(), false);
+                }
+            }
+            (news.came, news.went, news.changed) = (Vec::new(), Vec::new(), false);
+        }
+        // Everyone has been told the list, newcomers too.
+        let newcomers = std::mem::take(&mut news.newcomers);
+        if !(mine && users.is_some()) {
+            newcomers.iter().for_each(|socket| self.tell(socket, all));
+        }
+        Ok(())
+    }
+
+    async fn all_online(&self) -> trunkline_store::Result<Vec<String>> {
+        let (mut users, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.store.presence.list(MAX_USERS, cursor.as_deref()).await?;
+            users.extend(page.users.into_iter().map(|user| user.user_id));
+            cursor = page.cursor;
+            if cursor.is_none() {
+                users.sort_unstable();
+                return Ok(users);
+            }
+        }
+    }
+}
+
+/// Part of a [`Domain`].
+pub(super) type Gathered = Mutex<News>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_back_before_it_was_told_never_went() {
+        let mut news = News::default();
+        news.note("ada", false);
+        news.note("bob", true);
+        news.note("ada", true);
+        assert_eq!((news.came.as_slice(), news.went.len()), (["bob".to_owned()].as_slice(), 0));
+        assert!(!news.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later() {
+        let mut news = News::default();
+        news.note("bob", false);
+        let mut untold = News::default();
+        untold.note("ada", true);
+        news.put_back(untold);
+        assert_eq!(
+            (news.came.as_slice(), news.went.as_slice()),
+            (["ada".to_owned()].as_slice(), ["bob".to_owned()].as_slice())
+        );
+    }
+}
