@@ -4,6 +4,7 @@ mod fetch;
 mod hook;
 mod jwt;
 mod keys;
+mod session;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -88,6 +89,7 @@ struct Inner {
 enum Mode {
     Jwt(Box<jwt::Verifier>),
     Hook(Box<hook::Hook>),
+    Session(Box<session::Sessions>),
     InsecureQuery,
 }
 
@@ -113,6 +115,7 @@ impl Authenticator {
         let mode = match auth {
             Auth::Jwt(config) => Mode::Jwt(Box::new(jwt::Verifier::new(config))),
             Auth::Hook(url) => Mode::Hook(Box::new(hook::Hook::new(url.clone()))),
+            Auth::Session(config) => Mode::Session(Box::new(session::Sessions::new(config))),
             Auth::InsecureQuery => Mode::InsecureQuery,
         };
         Self(Arc::new(Inner { mode, rules }))
@@ -123,6 +126,7 @@ impl Authenticator {
         match self.0.mode {
             Mode::Jwt(_) => "jwt",
             Mode::Hook(_) => "hook",
+            Mode::Session(_) => "session",
             Mode::InsecureQuery => "insecure-query",
         }
     }
@@ -137,6 +141,10 @@ impl Authenticator {
         match &self.0.mode {
             Mode::Jwt(verifier) => verifier.verify(&self.token(handshake).ok_or(AuthError::NoToken)?).await,
             Mode::Hook(hook) => hook.ask(handshake).await,
+            Mode::Session(sessions) => {
+                let cookie = self.cookie(handshake, &self.0.rules.cookie).ok_or(AuthError::NoToken)?;
+                sessions.find(&cookie).await
+            }
             Mode::InsecureQuery => match query_value(handshake.query(), "userId").or_else(|| user_header(handshake)) {
                 None if guests => Ok(Identity::guest()),
                 None => Err(AuthError::NoToken),
@@ -155,7 +163,8 @@ impl Authenticator {
         match &self.0.mode {
             Mode::Jwt(verifier) => Some(verifier.verify(token).await),
             Mode::Hook(hook) => Some(hook.ask_about(token).await),
-            Mode::InsecureQuery => None,
+            // A session is prolonged by the application, and shown with the next connection.
+            Mode::Session(_) | Mode::InsecureQuery => None,
         }
     }
 

@@ -74,6 +74,8 @@ pub enum Auth {
     Jwt(JwtConfig),
     /// Whom this server names.
     Hook(Uri),
+    /// Whose session the cookie names.
+    Session(SessionConfig),
     /// `query.userId`. For development.
     InsecureQuery,
 }
@@ -99,6 +101,17 @@ impl fmt::Debug for JwtConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtConfig").field("issuer", &self.issuer).finish_non_exhaustive()
     }
+}
+
+/// How sessions are found.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Where they are.
+    pub redis: Topology,
+    /// What their cookies are signed with.
+    pub secret: Secret,
+    /// What their keys start with.
+    pub prefix: String,
 }
 
 /// Which users may send notifications to others.
@@ -292,7 +305,7 @@ impl Reader<'_> {
         let cluster_secret = self.optional("cluster-secret", long_secret);
         let rebalance = self.required("rebalance", parse::share);
         let leeway = self.required("jwt-leeway", |text| parse::duration(text, Unit::Seconds));
-        let auth = self.auth(leeway);
+        let auth = self.auth(leeway, redis.as_ref());
         let cookie = self.optional("session-cookie", cookie_name);
         let notify = self.required("notify", |text| {
             let choices = [("all", Notify::All), ("permitted", Notify::Permitted), ("none", Notify::Nobody)];
@@ -340,7 +353,7 @@ impl Reader<'_> {
             advertise,
             cluster_secret,
             rebalance: rebalance?,
-            cookie: cookie.unwrap_or_else(|| "token".to_owned()),
+            cookie: cookie.unwrap_or_else(|| default_cookie(auth.as_ref()).to_owned()),
             auth: auth?,
             leeway: leeway?,
             notify: notify?,
@@ -391,7 +404,7 @@ impl Reader<'_> {
         read(default).map_err(|problem| self.mistakes.push(Mistake::new(name, problem))).ok()
     }
 
-    fn auth(&mut self, leeway: Option<Duration>) -> Option<Auth> {
+    fn auth(&mut self, leeway: Option<Duration>, redis: Option<&Topology>) -> Option<Auth> {
         let secret = self.optional("jwt-secret", |text| {
             if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(Secret(text.to_owned())) }
         });
@@ -400,8 +413,7 @@ impl Reader<'_> {
         let hook = self.optional("auth-hook-url", parse::url);
         let [issuer, audience] = ["jwt-issuer", "jwt-audience"].map(|name| self.raw(name).map(|raw| raw.text));
         let mode = self.required("auth", |text| match text {
-            "jwt" | "hook" | "insecure-query" => Ok(text.to_owned()),
-            "session" => Err("session is not in this version; use jwt, hook or insecure-query".to_owned()),
+            "jwt" | "session" | "hook" | "insecure-query" => Ok(text.to_owned()),
             _ => Err("expected one of jwt, session, hook, insecure-query".to_owned()),
         })?;
         match mode.as_str() {
@@ -410,6 +422,7 @@ impl Reader<'_> {
                 self.missing("auth-hook-url", "hook needs a server to ask: set --auth-hook-url");
                 None
             }),
+            "session" => self.session(redis),
             _ if secret.is_none() && public_key.is_none() && jwks_url.is_none() => {
                 let problem = "jwt needs a key: set --jwt-secret (or TRUNKLINE_JWT_SECRET), --jwt-public-key or --jwks-url \
                     (or --auth insecure-query for development)";
@@ -422,6 +435,18 @@ impl Reader<'_> {
             }
             _ => Some(Auth::Jwt(JwtConfig { secret, public_key, jwks_url, issuer, audience, leeway: leeway? })),
         }
+    }
+
+    fn session(&mut self, redis: Option<&Topology>) -> Option<Auth> {
+        let secret = self.optional("session-secret", |text| Ok(Secret(text.to_owned())));
+        let prefix = self.required("session-prefix", |text| Ok(text.to_owned()));
+        if secret.is_none() {
+            self.missing("session-secret", "session needs what the cookies are signed with: set --session-secret");
+        }
+        if redis.is_none() {
+            self.missing("redis-url", "session needs the Redis that has the sessions: set --redis-url");
+        }
+        Some(Auth::Session(SessionConfig { redis: redis?.clone(), secret: secret?, prefix: prefix? }))
     }
 
     /// Notes that a setting is missing, unless it is there and wrong.
@@ -488,6 +513,11 @@ fn public_key(text: &str) -> Result<DecodingKey, String> {
     }
     let pem = std::fs::read_to_string(text).map_err(|error| format!("could not read {text}: {error}"))?;
     auth::public_key(&pem).map_err(|problem| format!("{text} {problem}"))
+}
+
+/// The names that Node's libraries give the two.
+fn default_cookie(auth: Option<&Auth>) -> &'static str {
+    if matches!(auth, Some(Auth::Session(_))) { "connect.sid" } else { "token" }
 }
 
 fn cookie_name(text: &str) -> Result<String, String> {

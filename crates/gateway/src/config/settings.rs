@@ -112,6 +112,21 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "session-secret",
+        value: "SECRET",
+        aliases: &["SESSION_SECRET"],
+        help: "With --auth session: what express-session signs its cookies with",
+        secret: true,
+        ..PLAIN
+    },
+    Setting {
+        name: "session-prefix",
+        value: "PREFIX",
+        default: Some("sess:"),
+        help: "With --auth session: what the keys of connect-redis start with, in the Redis at --redis-url",
+        ..PLAIN
+    },
+    Setting {
         name: "notify",
         value: "WHO",
         default: Some("permitted"),

@@ -1,5 +1,8 @@
 //! Documents that several people edit: the last writer wins, or whoever knew the latest version.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use trunkline_hub::{Socket, Targets};
 use trunkline_protocol::{
     Code, Failure, ids, limits,
@@ -13,21 +16,35 @@ use crate::dialects::{Dialect, EditedDocument};
 /// Documents of one socket whose versions are remembered.
 const REMEMBERED: usize = 64;
 
+/// How long after others wrote in between an editor goes on to hear of its own edits: those that it had sent before it
+/// heard of the first would otherwise be undone on its screen.
+const CONTESTED: Duration = Duration::from_secs(5);
+
 /// The versions that a socket was last told of, by its own doing: what it joined with and what its edits made.
 #[derive(Debug, Default)]
-pub(super) struct KnownVersions(Vec<(Box<str>, u64)>);
+pub(super) struct KnownVersions(Vec<Known>);
+
+#[derive(Debug)]
+struct Known {
+    document: Box<str>,
+    version: u64,
+    /// When others were last found to have written in between.
+    contested: Option<Instant>,
+}
 
 impl KnownVersions {
-    fn get(&self, document: &str) -> Option<u64> {
-        self.0.iter().find(|(known, _)| **known == *document).map(|(_, version)| *version)
+    fn get(&self, document: &str) -> Option<&Known> {
+        self.0.iter().find(|known| *known.document == *document)
     }
 
-    fn set(&mut self, document: &str, version: u64) {
-        self.0.retain(|(known, _)| **known != *document);
+    fn set(&mut self, document: &str, version: u64, contested: bool) {
+        let before = self.get(document).and_then(|known| known.contested);
+        self.0.retain(|known| *known.document != *document);
         if self.0.len() >= REMEMBERED {
             self.0.remove(0);
         }
-        self.0.push((document.into(), version));
+        let contested = if contested { Some(Instant::now()) } else { before };
+        self.0.push(Known { document: document.into(), version, contested });
     }
 }
 
@@ -56,7 +73,7 @@ impl Domain {
         };
         match read {
             Ok(Document { content, version }) => {
-                self.remember(socket, document, version);
+                self.remember(socket, document, version, false);
                 Ok(DocumentState { content, version })
             }
             Err(failure) => {
@@ -98,24 +115,32 @@ impl Domain {
                 }
             };
         }
-        let known = Session::of(socket).and_then(|session| session.documents.lock().get(&edit.document_id));
-        if let Written::Stored { version } = self.write_document(caller, edit, Some(known.unwrap_or(0)), false).await? {
+        let (known, contested) = Session::of(socket).map_or((0, false), |session| {
+            let documents = session.documents.lock();
+            let known = documents.get(&edit.document_id);
+            let recently = |at: Instant| at.elapsed() < CONTESTED;
+            (known.map_or(0, |known| known.version), known.and_then(|known| known.contested).is_some_and(recently))
+        });
+        if !contested && let Written::Stored { version } = self.write_document(caller, edit, Some(known), false).await? {
             return Ok(self.edited(socket, edit, version));
         }
         match self.write_document(caller, edit, None, true).await? {
-            Written::Stored { version } => Ok(self.edited(socket, edit, version)),
+            Written::Stored { version } => {
+                self.remember(socket, &edit.document_id, version, version != known + 1);
+                Ok(EditOutcome::Stored(version))
+            }
             Written::Conflict(_) => Err(super::internal()),
         }
     }
 
     fn edited(&self, socket: &Socket, edit: &DocumentEdit, version: u64) -> EditOutcome {
-        self.remember(socket, &edit.document_id, version);
+        self.remember(socket, &edit.document_id, version, false);
         EditOutcome::Stored(version)
     }
 
-    fn remember(&self, socket: &Socket, document: &str, version: u64) {
+    fn remember(&self, socket: &Socket, document: &str, version: u64, contested: bool) {
         if let Some(session) = Session::of(socket) {
-            session.documents.lock().set(document, version);
+            session.documents.lock().set(document, version, contested);
         }
     }
 
