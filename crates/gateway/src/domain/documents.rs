@@ -121,7 +121,8 @@ impl Domain {
             let recently = |at: Instant| at.elapsed() < CONTESTED;
             (known.map_or(0, |known| known.version), known.and_then(|known| known.contested).is_some_and(recently))
         });
-        if !contested && let Written::Stored { version } = self.write_document(caller, edit, Some(known), false).await? {
+        if !contested && let Written::Stored { version } = self.write_document(caller, edit, Some(known), false).await?
+        {
             return Ok(self.edited(socket, edit, version));
         }
         match self.write_document(caller, edit, None, true).await? {
