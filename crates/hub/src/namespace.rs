@@ -105,7 +105,7 @@ impl Namespace {
         &self,
         id: SocketId,
         handshake: Handshake,
-        outbox: Box<dyn Outbox>,
+        outbox: Arc<dyn Outbox>,
     ) -> Result<Socket, Refusal> {
         let socket = Socket::new(id.clone(), self.clone(), handshake, outbox);
         let entering = Entering(Some(&socket));

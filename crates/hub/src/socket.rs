@@ -116,7 +116,7 @@ struct Inner {
     rooms: Mutex<Membership>,
     inbox: Mutex<Inbox>,
     acks: Acks,
-    outbox: Box<dyn Outbox>,
+    outbox: Arc<dyn Outbox>,
     /// Why this node is closing it. Set once: the first reason wins.
     closing: OnceLock<CloseReason>,
 }
@@ -149,7 +149,7 @@ enum Job {
 }
 
 impl Socket {
-    pub(crate) fn new(id: SocketId, namespace: Namespace, handshake: Handshake, outbox: Box<dyn Outbox>) -> Self {
+    pub(crate) fn new(id: SocketId, namespace: Namespace, handshake: Handshake, outbox: Arc<dyn Outbox>) -> Self {
         Self(Arc::new(Inner {
             id,
             namespace,

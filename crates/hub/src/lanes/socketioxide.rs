@@ -225,7 +225,7 @@ impl Lane {
         socket.on_disconnect(async |_: Closed| {});
         let id = SocketId::new(socket.id.as_str());
         let admitted =
-            namespace.connect(id, handshake(socket.req_parts(), auth), Box::new(Arc::clone(&way_out))).await?;
+            namespace.connect(id, handshake(socket.req_parts(), auth), Arc::clone(&way_out) as Arc<dyn Outbox>).await?;
         socket.extensions.insert(Registered(Arc::new(Registration { socket: admitted, way_out })));
         Ok(())
     }
@@ -326,7 +326,7 @@ impl WayOut {
     }
 }
 
-impl Outbox for Arc<WayOut> {
+impl Outbox for WayOut {
     // The library's own volatile slot keeps only the latest packet and lets it overtake: not used.
     fn send(&self, packet: &Packet, volatile: bool, _: Flush) -> Result<(), SendError> {
         self.admit(packet.event.len(), volatile)?;

@@ -81,7 +81,7 @@ async fn the_disconnect_handler_runs_once_and_last() {
 async fn a_refused_client_leaves_nothing_behind() {
     let recorder = Arc::new(Recorder::default());
     let (_, namespace) = namespace(&recorder);
-    let refused = namespace.connect(SocketId::new("a"), handshake("nobody"), Box::new(Seen::default())).await;
+    let refused = namespace.connect(SocketId::new("a"), handshake("nobody"), Arc::new(Seen::default())).await;
     assert_eq!(refused.unwrap_err().message, "no");
     assert!(namespace.is_empty());
     assert!(namespace.rooms().is_empty());

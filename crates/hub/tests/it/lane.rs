@@ -162,7 +162,7 @@ pub(crate) async fn connect(namespace: &Namespace, id: &str) -> (Socket, Seen) {
 }
 
 pub(crate) async fn connect_with(namespace: &Namespace, id: &str, seen: Seen) -> (Socket, Seen) {
-    let outbox = Box::new(seen.clone());
+    let outbox = Arc::new(seen.clone());
     let socket = namespace.connect(SocketId::new(id), handshake("x"), outbox).await.expect("anyone may come in");
     socket.opened();
     (socket, seen)

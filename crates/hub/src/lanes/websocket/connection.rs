@@ -344,7 +344,7 @@ impl Connection {
             open: AtomicBool::new(false),
         });
         let id = SocketId::new(self.lane.fresh_id());
-        match target.connect(id, self.handshake.with_auth(&auth), Box::new(Arc::clone(&way))).await {
+        match target.connect(id, self.handshake.with_auth(&auth), Arc::clone(&way) as Arc<dyn LaneOutbox>).await {
             Ok(socket) => {
                 self.sockets.lock().push(socket.clone());
                 {
@@ -563,7 +563,7 @@ impl Way {
     }
 }
 
-impl LaneOutbox for Arc<Way> {
+impl LaneOutbox for Way {
     fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
         let frames = packet.websocket.get_or_init(|| packet::event(&self.namespace, None, &packet.event));
         self.push(frames, volatile)?;

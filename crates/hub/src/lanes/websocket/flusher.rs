@@ -15,9 +15,9 @@ use super::connection::Connection;
 /// Connections written to before other tasks get their turn.
 const TURN: usize = 32;
 
-/// How long a flusher that is behind lets packets gather: as long as its last round took, within these bounds.
-const GATHER_MIN: Duration = Duration::from_millis(1);
-const GATHER_MAX: Duration = Duration::from_millis(5);
+/// After a round through many connections there is a pause of twice its length, within these bounds.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(10);
 
 pub(super) struct Flushers(Box<[Flusher]>);
 
@@ -55,20 +55,21 @@ impl Flushers {
 
     /// The task of flusher number `at`. With a `delay` it lets packets gather before it writes.
     ///
-    /// It does so too while it is behind, that is while a round through many connections ends and many wait again. Writing at
-    /// once would be a system call per packet and recipient then, and leave no time to fetch the next packets: waiting for some
-    /// milliseconds makes every one of them arrive earlier.
+    /// It does so too when a round through many connections has just ended. Writing at once would be a system call per packet
+    /// and recipient then, and leave no time to fetch the next packets: under load, waiting for some milliseconds makes every one
+    /// of them arrive earlier. A packet that comes alone is written at once.
     pub(super) async fn run(&self, at: usize, delay: Duration, stop: CancellationToken) {
         let Some(flusher) = self.0.get(at) else { return };
         let mut connections = Vec::new();
-        let mut gather = delay;
+        let mut rested = Instant::now();
         loop {
             tokio::select! {
                 () = flusher.more.notified() => {}
                 () = stop.cancelled() => return,
             }
-            if !gather.is_zero() {
-                tokio::time::sleep(gather).await;
+            let pause = delay.max(rested.saturating_duration_since(Instant::now()));
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
             let begun = Instant::now();
             std::mem::swap(&mut *flusher.waiting.lock(), &mut connections);
@@ -79,8 +80,10 @@ impl Flushers {
                     tokio::task::yield_now().await;
                 }
             }
-            let behind = many && flusher.waiting.lock().len() > TURN;
-            gather = if behind { delay.max(begun.elapsed().clamp(GATHER_MIN, GATHER_MAX)) } else { delay };
+            if many {
+                let ended = Instant::now();
+                rested = ended + (2 * (ended - begun)).clamp(PAUSE_MIN, PAUSE_MAX);
+            }
         }
     }
 }
