@@ -76,6 +76,7 @@ need_rust() {
   version_at_least "$(rustc --version | cut -d ' ' -f 2)" "$wanted" \
     || fail "Rust $wanted or newer is needed, this is $(rustc --version). Try: rustup update stable"
   need cc gcc libc6-dev
+  need make make # the allocator is C
 }
 
 node_is_new_enough() { have node && version_at_least "$(node --version | tr -d v)" "$NODE_MINIMUM"; }
