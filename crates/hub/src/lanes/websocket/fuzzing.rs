@@ -6,13 +6,37 @@ use serde_json::Value;
 
 use super::{
     frame::{Decoder, HELD_BEYOND_LIMIT, Message, Next, Violation},
+    opening::Opening,
     packet::{self, Incoming, Kind},
 };
-use crate::Encoded;
+use crate::{Encoded, lanes::PATH};
 
 /// Largest messages to try: none at all, and either side of what decides about a length's form.
 const LIMITS: [usize; 6] = [0, 16, 125, 126, 400, 70_000];
 const MOST_ATTACHMENTS: usize = 10;
+
+/// Reads the first bytes of a connection as a handshake.
+///
+/// # Panics
+/// When something passes that an HTTP server would refuse, or that is not whole.
+pub fn opening(data: &[u8]) {
+    let Some(opening) = Opening::read(data) else { return };
+    assert!(Opening::read(&data[..data.len() - 1]).is_none(), "a handshake that is not whole");
+    let handshake = opening.handshake(([127, 0, 0, 1], 1).into());
+    let url: http::Uri = handshake.url().parse().expect("a URL");
+    assert_eq!(url.path().trim_end_matches('/'), PATH);
+    assert_eq!(url.query(), Some(handshake.query()));
+    for (name, value) in handshake.headers() {
+        http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        http::HeaderValue::from_str(value).expect("a value");
+    }
+    for name in ["host", "origin", "sec-websocket-key"] {
+        assert_eq!(opening.has(name), handshake.header(name).is_some());
+        assert!(opening.header(name).is_none_or(|value| handshake.header(name) == Some(value)));
+    }
+    let answer = opening.answer();
+    assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(b"=\r\n\r\n"));
+}
 
 /// Decodes frames: byte 0 selects a limit, bytes 1 to 3 the sizes of the pieces, and the rest is the stream.
 ///
@@ -151,6 +175,11 @@ mod tests {
     #[test]
     fn every_seed_of_frames_holds() {
         replay("frame", super::frame);
+    }
+
+    #[test]
+    fn every_seed_of_openings_holds() {
+        replay("opening", super::opening);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use base64::{Engine, engine::general_purpose};
+use http::uri::PathAndQuery;
 use sha1::{Digest, Sha1};
 
 use crate::{Handshake, lanes::PATH};
@@ -32,6 +33,7 @@ impl<'a> Opening<'a> {
         let url = request.path?;
         let (path, query) = url.split_once('?')?;
         let ours = length == bytes.len()
+            && PathAndQuery::try_from(url).is_ok()
             && request.version == Some(1)
             && path.strip_suffix('/').unwrap_or(path) == PATH
             // No body may follow.
@@ -131,6 +133,7 @@ mod tests {
             ("EIO=4", "EIO=3"),
             ("websocket&", "polling&"),
             ("userId=a", "sid=a"),
+            ("userId=a", "userId=<a>"),
             ("?", "#"),
             ("keep-alive, Upgrade", "keep-alive"),
             ("Upgrade: WebSocket", "Upgrade: h2c"),
