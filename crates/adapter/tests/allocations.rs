@@ -55,7 +55,7 @@ async fn allocations(recipients: usize) -> u64 {
     for number in 0..recipients {
         let id = SocketId::new(format!("socket {number}"));
         let handshake = Handshake::new(&HeaderMap::new(), "/", None);
-        namespace.connect(id, handshake, Box::new(Reader)).await.expect("nobody is refused").join("r");
+        namespace.connect(id, handshake, Arc::new(Reader)).await.expect("nobody is refused").join("r");
     }
     // `["x", {type: 2, data: ["m", 1], nsp: "/"}, {rooms: ["r"]}]`
     let payload = b"\x93\xa1x\x83\xa4type\x02\xa4data\x92\xa1m\x01\xa3nsp\xa1/\x81\xa5rooms\x91\xa1r";
