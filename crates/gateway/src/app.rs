@@ -273,8 +273,8 @@ impl Heart {
         let load = NodeLoad { sockets: self.hub.socket_count() as u64 };
         let up = match self.store.nodes.heartbeat(load).await {
             Ok(Lease::Renewed) => true,
-            Ok(Lease::Started) => {
-                Domain::report_again(&self.hub).await;
+            Ok(lease @ (Lease::Started | Lease::Lapsed)) => {
+                Domain::report_again(&self.hub, lease).await;
                 true
             }
             Err(error) => {

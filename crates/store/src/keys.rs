@@ -14,8 +14,8 @@
 //! Users are put into buckets, and not each into a slot of its own, so that a script may change a user and the set of
 //! those online as one step. Nothing that follows a tag can change the slot, so only what stands in one is escaped.
 //!
-//! What bounds each: secrets are few; what belongs to sockets of a node whose lease is listed goes when they close or
-//! when the sweep finds the lease lapsed; everything else expires.
+//! What bounds each: secrets are few, names of the data one; what belongs to sockets of a node whose lease is listed goes
+//! when they close or when the sweep finds the lease lapsed; everything else expires.
 
 use std::sync::Arc;
 
@@ -54,6 +54,11 @@ pub fn sweeper() -> String {
 /// Sorted set, all scores 0: what the nodes of this cluster sign session ids and requests to each other with.
 pub fn shared_secrets() -> String {
     "trunkline:{nodes}:secrets".into()
+}
+
+/// String: a name made at random for the data that is here, so that nodes notice when all of it was lost.
+pub fn data_name() -> String {
+    "trunkline:{nodes}:data".into()
 }
 
 /// Sorted set, as [`leases`]: a copy in each bucket, for the scripts there.

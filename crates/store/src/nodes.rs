@@ -58,10 +58,14 @@ pub struct NodeInfo {
 pub enum Lease {
     /// The lease ran and runs on.
     Renewed,
-    /// There was none: the first heartbeat of this boot, or the lease lapsed (a long pause, a partition), or Redis lost
-    /// its data. Entries of this node may be gone: every open socket must be reported again with
-    /// [`connect`](crate::Presence::connect) and [`enter`](crate::Presence::enter), which are idempotent.
+    /// There was none, and nobody was told that this node's users went offline: the first heartbeat of this boot, or Redis
+    /// lost its data or may have. Entries of this node may be gone: every open socket must be reported again with
+    /// [`connect`](crate::Presence::connect) and [`enter`](crate::Presence::enter), which are idempotent, and nobody hears of it.
     Started,
+    /// It lapsed (a long pause, a partition), so that the others may have announced this node's users as offline. As
+    /// [`Started`](Self::Started), but whoever [comes online](crate::Connected::first) by being reported again is to be
+    /// announced.
+    Lapsed,
 }
 
 /// Which nodes are alive. Each implementation speaks for one node, the one it was made with.

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use trunkline_hub::{Hub, RoomName, Socket, Targets};
 use trunkline_protocol::{Code, Failure, ids, limits, native};
-use trunkline_store::{Connected, GoneOffline, UserPresence};
+use trunkline_store::{Connected, GoneOffline, Lease, UserPresence};
 
 use super::{
     Chain, Domain, Effect, Session,
@@ -31,9 +32,15 @@ pub struct PresencePolicy {
 /// Whether a registration is news.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tell {
+    /// The user came, and so did the socket.
     Others,
+    /// The user came back; the socket was there all the time.
+    OnlineOnly,
     Nobody,
 }
+
+/// Sockets that are reported again at once.
+const REPORTED_AT_ONCE: usize = 64;
 
 impl PresencePolicy {
     /// Who but the user hears that one came or went: everyone, or those who asked.
@@ -76,9 +83,7 @@ impl Domain {
         match self.store.presence.connect(user, &store_id(socket)).await {
             Ok(connected) => {
                 *registration = Registration::Known;
-                if tell == Tell::Others {
-                    self.announce_arrival(socket, user, connected);
-                }
+                self.announce_arrival(socket, user, connected, tell);
                 true
             }
             Err(error) if error.retryable() => {
@@ -92,33 +97,39 @@ impl Domain {
         }
     }
 
-    fn announce_arrival(self: &Arc<Self>, socket: &Socket, user: &str, connected: Connected) {
+    fn announce_arrival(self: &Arc<Self>, socket: &Socket, user: &str, connected: Connected, tell: Tell) {
+        if tell == Tell::Nobody {
+            return;
+        }
         if connected.first {
             self.online_changed(user, true);
         }
-        self.tell_online(socket);
+        if tell == Tell::Others {
+            self.tell_online(socket);
+        }
         if connected.first
             && let Some(audience) = self.policy.presence.audience(user, connected.online_users)
         {
             self.announce(Effect::Online { user }, &audience, false);
         }
-        if self.policy.presence.tells_everyone(connected.online_users) {
+        if tell == Tell::Others && self.policy.presence.tells_everyone(connected.online_users) {
             let others = Targets::everyone().except(socket.id().room());
             self.announce(Effect::UserJoined { user, at_ms: now_ms() }, &others, false);
         }
     }
 
     /// The store may not know this node's sockets any more (it restarted, lost its data, or took the node for dead):
-    /// tells it again.
-    pub async fn report_again(hub: &Hub) {
+    /// tells it again. If it took the node for dead, so did the others, who hear that its users are back.
+    pub async fn report_again(hub: &Hub, lease: Lease) {
         let namespaces = hub.namespaces();
         let sockets: Vec<_> = namespaces.iter().flat_map(|each| each.sockets(&Targets::everyone())).collect();
         if sockets.is_empty() {
             return;
         }
         tracing::info!(sockets = sockets.len(), "reporting this node's sockets to the store again");
-        for socket in &sockets {
-            let Some(session) = Session::of(socket) else { continue };
+        let tell = if lease == Lease::Lapsed { Tell::OnlineOnly } else { Tell::Nobody };
+        let reports = sockets.iter().map(async |socket| {
+            let Some(session) = Session::of(socket) else { return };
             {
                 let mut registration = session.registration.lock().await;
                 if *registration == Registration::Known {
@@ -126,9 +137,10 @@ impl Domain {
                 }
             }
             // What fails here fails for good reasons, and the next heartbeat finds them gone again.
-            session.domain.register(socket, Tell::Nobody).await;
+            session.domain.register(socket, tell).await;
             session.domain.enter_again(socket, &session.identity.user).await;
-        }
+        });
+        stream::iter(reports).for_each_concurrent(REPORTED_AT_ONCE, |report| report).await;
     }
 
     /// A socket is gone: after the grace it no longer counts. When this node shuts down, that is left to the nodes

@@ -3,6 +3,7 @@
 use super::Link;
 use super::scripts::{ALIVE, HEARTBEAT, LEAVE, RENEW, SHARED_SECRETS};
 use crate::keys::{self, BUCKETS};
+use crate::log::new_epoch;
 use crate::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, Result, SECRETS, StoreError};
 use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
@@ -18,12 +19,14 @@ pub(crate) struct RedisNodes {
     identity: NodeIdentity,
     /// How long sessions of this node's sockets outlive its lease.
     recovery_window: Duration,
-    /// Some script met this node without a running lease, so the next heartbeat has to say [`Lease::Started`], even
-    /// though a lease runs again by then.
+    /// Some script met this node without a running lease, so the next heartbeat has to say so, even though
+    /// a lease runs again by then.
     lost: AtomicBool,
     /// [`Link::connects`] at the last heartbeat. After another connect Redis may be a restarted one that forgot its last
     /// second: our lease may be there while entries are not.
     connects: AtomicU64,
+    /// Name of the data in Redis at the last heartbeat: another one, and all that was there is lost.
+    data: Mutex<Option<String>>,
     /// Until when the leases of nodes run, as far as known. A lease never ends early except by `leave`, so an entry
     /// that has not passed needs no question to Redis.
     known: Mutex<AHashMap<String, Instant>>,
@@ -56,6 +59,7 @@ impl RedisNodes {
             recovery_window,
             lost: AtomicBool::new(false),
             connects: AtomicU64::new(0),
+            data: Mutex::default(),
             known: Mutex::default(),
             owed: Mutex::default(),
             settling: RwLock::default(),
@@ -156,12 +160,14 @@ impl RedisNodes {
         self.link.script(&script).await
     }
 
-    async fn describe(&self, load: NodeLoad) -> Result<bool> {
+    /// Whether the main lease ran, and the name of the data.
+    async fn describe(&self, load: NodeLoad) -> Result<(bool, String)> {
         let NodeIdentity { id, epoch, advertise, version } = self.identity.clone();
         let info = NodeInfo { id, epoch, advertise, version, sockets: load.sockets };
         let info = serde_json::to_string(&info).map_err(|e| StoreError::corrupt(e.to_string()))?;
         let mut script = HEARTBEAT.key(keys::leases());
-        self.link.script(script.key(keys::node_infos()).arg(self.instance()).arg(lease_ms()).arg(info)).await
+        script.key(keys::node_infos()).key(keys::data_name());
+        self.link.script(script.arg(self.instance()).arg(lease_ms()).arg(info).arg(new_epoch())).await
     }
 }
 
@@ -170,7 +176,7 @@ impl Nodes for RedisNodes {
     async fn heartbeat(&self, load: NodeLoad) -> Result<Lease> {
         let in_buckets = try_join_all((0..BUCKETS).map(|bucket| self.renew_in_bucket(bucket)));
         let outcome = tokio::try_join!(self.describe(load), in_buckets);
-        let Ok((held, held_in_buckets)) = outcome else {
+        let Ok(((held, data), held_in_buckets)) = outcome else {
             // Some leases may have begun anew without this call hearing of it.
             self.note_lease(false);
             return outcome.map(|_| Lease::Started);
@@ -182,7 +188,12 @@ impl Nodes for RedisNodes {
         let lost = self.lost.swap(false, Ordering::AcqRel);
         let connects = self.link.connects();
         let same_connection = self.connects.swap(connects, Ordering::AcqRel) == connects;
-        Ok(if all_held && !lost && same_connection { Lease::Renewed } else { Lease::Started })
+        let same_data = self.data.lock().replace(data.clone()) == Some(data);
+        Ok(match (all_held && !lost, same_data) {
+            (false, true) => Lease::Lapsed,
+            (true, true) if same_connection => Lease::Renewed,
+            _ => Lease::Started,
+        })
     }
 
     async fn alive(&self) -> Result<Vec<NodeInfo>> {

@@ -177,7 +177,7 @@ async fn a_node_that_was_taken_for_dead_is_told_to_report_its_sockets() {
 
         // Back, it serves a socket before it notices: that must not hide from it what it lost.
         paused.presence.connect("carol", "s2").await.unwrap();
-        assert_eq!(beat(&paused).await, Lease::Started);
+        assert_eq!(beat(&paused).await, Lease::Lapsed);
         assert!(paused.presence.connect("alice", "s1").await.unwrap().first, "announced offline, so online again");
         assert!(!paused.presence.connect("carol", "s2").await.unwrap().first);
         paused.presence.enter("room", "alice", "s1").await.unwrap();
@@ -201,7 +201,7 @@ async fn a_lapsed_lease_that_nobody_swept_loses_no_count() {
         assert!(!living.presence.connect("alice", "s2").await.unwrap().first);
         assert!(living.presence.disconnect("alice", "s2").await.unwrap().last);
 
-        assert_eq!(beat(&paused).await, Lease::Started);
+        assert_eq!(beat(&paused).await, Lease::Lapsed);
         assert!(paused.presence.connect("alice", "s1").await.unwrap().first);
         assert_eq!(living.presence.get(&["alice".into()]).await.unwrap()[0].sockets, 1);
         assert!(paused.presence.disconnect("alice", "s1").await.unwrap().last);
