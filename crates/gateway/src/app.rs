@@ -24,6 +24,7 @@ use crate::{
     domain::{self, Chain, Domain, Policy, PresencePolicy},
     drain, http, metrics,
     realms::{self, Realms},
+    rebalance::Rebalance,
     repair,
     resume::Streams,
     routing::{self, Routing, Tag},
@@ -203,6 +204,16 @@ impl Node {
         self.tasks.spawn(async move { domain.watch_tokens(stop).await });
         let stop = self.stop_heartbeat.clone();
         self.tasks.spawn(async move { heart.beat_until(stop).await });
+        if let Some(share) = config.rebalance {
+            let rebalance = Rebalance {
+                share,
+                hub: self.hub.clone(),
+                nodes: Arc::clone(&self.store.nodes),
+                routing: self.routing.clone(),
+            };
+            let stop = self.stop_heartbeat.clone();
+            self.tasks.spawn(async move { rebalance.until(stop).await });
+        }
     }
 }
 

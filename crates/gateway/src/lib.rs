@@ -21,6 +21,7 @@ pub mod drain;
 pub mod http;
 pub mod metrics;
 pub mod realms;
+mod rebalance;
 mod repair;
 pub mod resume;
 pub mod routing;
