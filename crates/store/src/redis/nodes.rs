@@ -227,6 +227,8 @@ impl Nodes for RedisNodes {
         let mut script = LEAVE.key(keys::leases());
         let script = script.key(keys::node_infos()).arg(self.instance()).arg(grace);
         tokio::try_join!(self.link.script::<()>(script), try_join_all(in_buckets))?;
+        // Whoever left begins anew: nothing lapsed.
+        *self.data.lock() = None;
         Ok(())
     }
 
