@@ -5,12 +5,16 @@ use crate::redis::{Data, RedisServer, free_port};
 use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, RedisResult};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const FAILED_OVER_WITHIN: Duration = Duration::from_secs(60);
+
+/// A replica that was asked to take over gives up after 5 s.
+const MANUAL_FAILOVER_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// After it a silent node is taken for dead. Short, for quick tests; long enough for a busy machine.
 const NODE_TIMEOUT_MS: &str = "1500";
@@ -75,9 +79,18 @@ impl RedisCluster {
         let old = self.master_of(key).await;
         let replica =
             eventually(FAILED_OVER_WITHIN, "a replica that is in step", async || self.replica_of(old).await).await;
-        let _: () =
-            ask(&self.servers[replica], redis::cmd("CLUSTER").arg("FAILOVER")).await.expect("a replica can take over");
-        self.another_master_than(old, key).await;
+        let asked = Mutex::new(None::<Instant>);
+        eventually(FAILED_OVER_WITHIN, "another master", async || {
+            // A replica gives up in silence when the others don't vote in time.
+            let due = asked.lock().unwrap().is_none_or(|asked| asked.elapsed() > MANUAL_FAILOVER_TIMEOUT);
+            if due {
+                *asked.lock().unwrap() = Some(Instant::now());
+                // Refused by whoever is master already.
+                let _ = ask::<()>(&self.servers[replica], redis::cmd("CLUSTER").arg("FAILOVER")).await;
+            }
+            self.agreed_master_of(key).await.filter(|place| *place != old)
+        })
+        .await;
     }
 
     /// Kills the master of `key`, as a crash would, and returns its place at once.
