@@ -86,6 +86,9 @@ describe("beside a Node.js server on the same Redis", { timeout: 120_000 }, () =
       const passer = await it.connect(`passer-${source.replaceAll(" ", "-")}`, { at: 1 });
       const room = `user:${passer.userId}`;
       io().in(room).socketsJoin("vip");
+      // Nobody confirms a join from afar, and a node hears a room once it has subscribed to it: an answer to what was asked
+      // after the join says that it has.
+      assert.equal((await node.io.in("vip").fetchSockets()).length, 1);
       io().to("vip").emit("vip-1", {});
       await passer.next("vip-1");
       io().in(room).socketsLeave("vip");
