@@ -2,11 +2,11 @@
 //!
 //! Stored messages come in from the adapter here ([`Streams`]) and not at the hub. In reading order:
 //!
-//! - [`merge`]: pure: where a reader of a log stands, and how live messages go behind a page of the log
-//! - [`stream`]: pure: one conversation's messages on their way to the sockets of this node
+//! - `merge`: pure: where a reader of a log stands, and how live messages go behind a page of the log
+//! - `stream`: pure: one conversation's messages on their way to the sockets of this node
 //! - `streams`: all streams of this node, and the sending
 //! - `catch_up`: a socket that comes back with its cursors
-//! - [`repair`](crate::repair): this node reads what it missed itself
+//! - `repair`: this node reads what it missed itself
 
 mod catch_up;
 mod merge;

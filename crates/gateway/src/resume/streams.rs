@@ -36,7 +36,7 @@ struct State {
 }
 
 /// The streams that have, or had a moment ago, sockets of this node. Which ones are behind is told to whoever holds the
-/// receiving end of [`new`](Self::new); each is told once until it has been repaired.
+/// receiving end of `new`; each is told once until it has been repaired.
 #[derive(Debug)]
 pub struct Streams {
     by_room: Mutex<AHashMap<RoomName, Vec<Arc<Entry>>>>,
@@ -242,7 +242,7 @@ impl Repairing<'_> {
     }
 }
 
-/// A socket that reads a conversation's log. Dropped before its [`end`](Self::end), it leaves the socket without what came
+/// A socket that reads a conversation's log. Dropped before its `end`, it leaves the socket without what came
 /// meanwhile: then the socket must not be in the room.
 #[derive(Debug)]
 pub struct Reader {

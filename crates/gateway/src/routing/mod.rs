@@ -1,10 +1,10 @@
 //! Any load balancer will do: a request that belongs to a session on another node is answered by that node, through this one.
 //!
 //! In reading order:
-//! - [`session_id`]: what clients get as their session id says which node has the session, and can't be made up
-//! - [`Routing::call`]: here, or elsewhere; [`peers`]: where that is; [`forward`], [`tunnels`]: the way there
-//! - [`inside`]: what arrives from other nodes; [`pass`], [`keys`]: why it is believed
-//! - [`outcome`]: what clients hear, and what is counted
+//! - `session_id`: what clients get as their session id says which node has the session, and can't be made up
+//! - [`Routing::call`]: here, or elsewhere; `peers`: where that is; `forward`, `tunnels`: the way there
+//! - `inside`: what arrives from other nodes; `pass`, `keys`: why it is believed
+//! - `outcome`: what clients hear, and what is counted
 
 mod forward;
 mod inside;
@@ -114,7 +114,7 @@ impl std::fmt::Debug for Routing {
 }
 
 impl Routing {
-    /// Puts the parts together. Until [`Routing::agree`] has reached the store, the node's own sessions are all it knows.
+    /// Puts the parts together. Until `Routing::agree` has reached the store, the node's own sessions are all it knows.
     pub fn new(parts: Parts) -> Self {
         let Parts { own, secret, hub, lanes, nodes, max_payload, longest_poll } = parts;
         let configured = secret.is_some();
