@@ -191,8 +191,11 @@ mod tests {
         assert_ne!(set.another_master_than(old).await, old);
         set.restart(old).await;
         eventually(FAILED_OVER_WITHIN, "the old master being a replica", async || {
-            let role: RedisResult<Vec<redis::Value>> =
-                redis::cmd("ROLE").query_async(&mut set.servers()[old].connection().await).await;
+            // Sentinel cuts all connections of a server when it gives it another role.
+            let Ok(mut connection) = set.servers()[old].client().get_multiplexed_async_connection().await else {
+                return false;
+            };
+            let role: RedisResult<Vec<redis::Value>> = redis::cmd("ROLE").query_async(&mut connection).await;
             role.is_ok_and(|role| role.first() == Some(&redis::Value::BulkString(b"slave".to_vec())))
         })
         .await;
