@@ -7,11 +7,13 @@
 //! - `socket`: an ordered bounded inbox, a bounded outbox, the rooms it is in; `acks`: answers it waits for
 //! - `rooms`: the sharded index behind a fan-out
 //! - `namespace`: the sockets of a path, and the [`Handler`] that says what to do with their events
+//! - `ids`: how sockets are named
 //! - `interest`: who wants to know which rooms have members here
 //! - [`lanes`]: how connections arrive; one file a lane
 
 mod acks;
 mod handshake;
+mod ids;
 mod interest;
 pub mod lanes;
 pub mod metrics;
@@ -48,6 +50,7 @@ struct Inner {
     /// Runs the sockets' inboxes; `close` waits for them.
     tasks: TaskTracker,
     interest: interest::Shared,
+    ids: ids::Ids,
 }
 
 /// Namespaces that come into being when somebody connects to them.
@@ -83,6 +86,17 @@ impl Hub {
             Namespace::new(handler, self.0.tasks.clone(), watch)
         };
         namespaces.entry(name.into()).or_insert_with(new).clone()
+    }
+
+    /// How the ids of those sockets begin that this hub's lanes name themselves: different on every node and at every start, so
+    /// that one pattern can stand for all their rooms.
+    pub fn id_prefix(&self) -> &str {
+        self.0.ids.prefix()
+    }
+
+    /// An id for a socket, or for a session.
+    pub(crate) fn fresh_id(&self) -> String {
+        self.0.ids.fresh()
     }
 
     /// Names who is told from now on which rooms have members on this node. Whether there was nobody before: there

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io::{self, IoSlice},
+    io::{self, IoSlice, Read},
     net::Shutdown,
     os::fd::AsRawFd,
     sync::{
@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
@@ -198,12 +198,26 @@ impl Connection {
 
     /// Reads what is there, at most one buffer full, so that one busy connection leaves room for the others.
     fn read(self: &Arc<Self>, reader: &mut Reader) -> Then {
-        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
+        SCRATCH.with_borrow_mut(|scratch| match self.receive(scratch) {
             Ok(0) => Then::End(CloseReason::TransportClose),
             Ok(read) => self.take(reader, &mut scratch[..read]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Then::Read,
             Err(_) => Then::End(CloseReason::TransportError),
         })
+    }
+
+    /// One system call. A buffer that was not filled says that the kernel has no more, as an error would with a second call;
+    /// what comes from then on, the end included, wakes the task anew.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut received = 0;
+        let drained = self.stream.try_io(Interest::READABLE, || {
+            received = (&*SockRef::from(&self.stream)).read(buffer)?;
+            if (1..buffer.len()).contains(&received) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match drained {
+            Err(error) if received == 0 => Err(error),
+            _ => Ok(received),
+        }
     }
 
     /// Handles what was read. Stops at a CONNECT, whose answer takes a while.
@@ -343,7 +357,7 @@ impl Connection {
             namespace: target.name_shared(),
             open: AtomicBool::new(false),
         });
-        let id = SocketId::new(self.lane.fresh_id());
+        let id = SocketId::new(self.lane.hub.fresh_id());
         match target.connect(id, self.handshake.with_auth(&auth), Arc::clone(&way) as Arc<dyn LaneOutbox>).await {
             Ok(socket) => {
                 self.sockets.lock().push(socket.clone());

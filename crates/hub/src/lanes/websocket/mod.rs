@@ -26,7 +26,6 @@ mod wheel;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -155,17 +154,12 @@ impl WebSocketLane {
 }
 
 impl Lane {
-    /// 20 random characters, as Node's ids have.
-    fn fresh_id(&self) -> String {
-        general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 15]>())
-    }
-
     /// What the engine says first.
     fn open_frame(&self) -> Bytes {
         let Options { ping_interval, ping_timeout, max_payload, .. } = &self.options;
         let packet = format!(
             r#"0{{"sid":"{}","upgrades":[],"pingInterval":{},"pingTimeout":{},"maxPayload":{max_payload}}}"#,
-            self.fresh_id(),
+            self.hub.fresh_id(),
             ping_interval.as_millis(),
             ping_timeout.as_millis(),
         );
