@@ -72,6 +72,11 @@ export async function haproxy(directory, nodes) {
   return started(directory, "haproxy.cfg", (port) => haproxyConfig(port, nodes), (file) => ["haproxy", ["-db", "-f", file]]);
 }
 
+/** What a plain Kubernetes Service does: any node for each connection, without a look at what is said on it. */
+export async function service(directory, nodes) {
+  return started(directory, "service.cfg", (port) => serviceConfig(port, nodes), (file) => ["haproxy", ["-db", "-f", file]]);
+}
+
 /** nginx, round robin. */
 export async function nginx(directory, nodes) {
   const config = (port) => nginxConfig(directory, port, nodes);
@@ -118,6 +123,22 @@ backend nodes
   balance roundrobin
   option httpchk GET /health/ready
 ${servers.join("\n")}
+`;
+}
+
+function serviceConfig(port, nodes) {
+  return `
+defaults
+  mode tcp
+  timeout connect 3s
+  timeout client 1h
+  timeout server 1h
+frontend public
+  bind 127.0.0.1:${port}
+  default_backend nodes
+backend nodes
+  balance random(1)
+${nodes.map(({ id, address }) => `  server ${id} ${address}`).join("\n")}
 `;
 }
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { BINARY, cluster } from "./cluster.mjs";
-import { within } from "./eventually.mjs";
+import { eventually, within } from "./eventually.mjs";
 
 const KEY = "a-key-that-only-tests-know";
 
@@ -36,6 +36,28 @@ test("any node can be asked to drain any other, with the key", { timeout: 60_000
   assert.deepEqual(await within(leaving.process.exited, 15_000, "ending"), { code: 0, signal: null });
   assert.equal((await drain(asked.id, KEY)).status, 202);
   assert.deepEqual(await within(asked.process.exited, 15_000, "ending"), { code: 0, signal: null });
+});
+
+test("a node with too many clients sends some elsewhere, a few at a time, and tells them before", { timeout: 120_000 }, async (t) => {
+  const CLIENTS = 48;
+  const it = await cluster(t, { nodes: 1, flags: ["--rebalance", "25%"] });
+  const crowd = Array.from({ length: CLIENTS }, (_, n) => it.client(`user-${n}`, { at: 0, reconnection: true, reconnectionDelay: 50 }));
+  await Promise.all(crowd.map((each) => each.connected()));
+  const [told, cut] = [new Set(), new Map()];
+  for (const each of crowd) {
+    each.socket.on("server-shutdown", () => told.add(each));
+    each.socket.on("disconnect", (reason) => cut.set(each, { reason, told: told.has(each) }));
+  }
+  const late = await it.startNode("late");
+  // Where a balancer would send them next.
+  for (const { socket } of crowd) socket.io.uri = late.url;
+  await eventually(() => assert.ok(cut.size >= 2, `${cut.size} were sent away`), 60_000);
+  assert.ok(cut.size <= CLIENTS / 2, "no more than are too many");
+  for (const { reason, told } of cut.values()) assert.deepEqual({ reason, told }, { reason: "transport close", told: true });
+  await Promise.all([...cut.keys()].map((each) => each.next("connected", ({ nodeId }) => nodeId === "late", 15_000)));
+  const send = ({ socket }) => socket.timeout(10_000).emitWithAck("message:send", { conversationId: "all", content: "still here" });
+  const acks = await Promise.all(crowd.map(send));
+  assert.ok(acks.every(({ success }) => success));
 });
 
 test("a second signal ends a node at once, with a code that says so", { timeout: 60_000 }, async (t) => {

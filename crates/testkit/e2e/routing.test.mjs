@@ -1,5 +1,6 @@
 /** Any load balancer will do: sessions of polling and upgrades work wherever each request lands. */
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { Agent, request as httpRequest } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -7,7 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { io as current } from "socket.io-client";
 import version2 from "socket.io-client-2";
 
-import { haproxy, nginx, randomBalancer, withoutNginx } from "./balancers.mjs";
+import { haproxy, nginx, randomBalancer, service, withoutNginx } from "./balancers.mjs";
 import { cluster, sharedCluster } from "./cluster.mjs";
 import { eventually, within } from "./eventually.mjs";
 import { pollingSession } from "./raw.mjs";
@@ -55,6 +56,12 @@ describe("through a balancer without sticky sessions", { timeout: SECONDS * 1000
     const balancer = await nginx(it.directory, it.nodes);
     t.after(() => balancer.process.kill());
     t.diagnostic(await bustle(balancer.url, "nginx", 18, 8));
+  });
+
+  test("a Kubernetes Service: any node for each connection", { timeout: 90_000 }, async (t) => {
+    const balancer = await service(it.directory, it.nodes);
+    t.after(() => balancer.process.kill());
+    t.diagnostic(await bustle(balancer.url, "service", 18, 8));
   });
 
   test(`a request to another node takes less than ${BAR_MS} ms longer (median)`, { timeout: 60_000 }, async (t) => {
@@ -203,6 +210,30 @@ test("with a secret of their own, nodes believe each other and nobody else", { t
   await isUnknown(await pong(stranger));
 });
 
+test("a node takes a request of another that is fresh and for a session of its own, and no other", { timeout: 60_000 }, async (t) => {
+  const secret = "known-to-these-two";
+  const it = await cluster(t, { nodes: 2, flags: ["--cluster-secret", secret] });
+  const [owner, other] = it.nodes;
+  const own = (await pollingSession(owner.url, "ada")).handshake.sid;
+  const foreign = (await pollingSession(other.url, "grace")).handshake.sid;
+  const ask = (sid, time) => {
+    const path = `/_trunkline/session?EIO=4&transport=polling&sid=${sid}`;
+    const headers = { "x-trunkline-pass": pass(secret, ["POST", ...path.split("?"), tagOf(own), String(time), "-"]) };
+    return fetch(owner.internalUrl + path, { method: "POST", body: "3", headers });
+  };
+  assert.equal((await ask(own, Date.now())).status, 200);
+  assert.equal(await counted(owner, "internal", "served"), 1);
+  await isUnknown(await ask(foreign, Date.now()));
+  assert.equal(await counted(owner, "internal", "misdirected"), 1);
+  assert.equal((await ask(own, Date.now() - 600_000)).status, 403);
+  assert.equal(await counted(owner, "internal", "stale"), 1);
+  // It was not for the node it came to.
+  const path = "/_trunkline/session?EIO=4&transport=polling&sid=" + own;
+  const headers = { "x-trunkline-pass": pass(secret, ["POST", ...path.split("?"), tagOf(foreign), String(Date.now()), "-"]) };
+  assert.equal((await fetch(owner.internalUrl + path, { method: "POST", body: "3", headers })).status, 403);
+  assert.equal(await counted(owner, "internal", "forged"), 1);
+});
+
 test("the secret survives a Redis that lost its data: sessions go on, from every node", { timeout: 60_000 }, async (t) => {
   const it = await cluster(t, { nodes: 2 });
   const early = await pollingSession(it.nodes[0].url, "ada");
@@ -276,6 +307,20 @@ async function eachNodeForwarded(nodes) {
       assert.equal(await counted(node, "session", outcome), 0, `${node.id} ${outcome}`);
     }
   }
+}
+
+/** The node that has a session, as it stands in the session's id. */
+const tagOf = (sid) => sid.slice(16, 24);
+
+/** What a node shows another: the time, the client's address, and a signature over them and the request. */
+function pass(secret, parts) {
+  const mac = createHmac("sha256", secret).update("trunkline pass 1");
+  for (const part of parts) {
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64BE(BigInt(part.length));
+    mac.update(length).update(part);
+  }
+  return `${parts.at(-2)};${parts.at(-1)};${mac.digest().subarray(0, 16).toString("base64url")}`;
 }
 
 const at = (node) => `${node.url}/socket.io/?EIO=4&transport=polling`;
