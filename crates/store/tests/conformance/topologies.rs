@@ -13,7 +13,7 @@ async fn empty(servers: &[RedisServer]) {
 
 #[tokio::test]
 async fn a_cluster_keeps_every_promise() {
-    let cluster = RedisCluster::start().await;
+    let cluster = RedisCluster::start_steady().await;
     everything_at(&cluster.url(), async || empty(cluster.servers()).await).await;
 }
 
