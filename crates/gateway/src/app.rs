@@ -15,7 +15,7 @@ use trunkline_hub::{
     Hub,
     lanes::{Options, socketioxide::SocketioxideLane, websocket::WebSocketLane},
 };
-use trunkline_store::{Lease, LogLimits, NodeIdentity, NodeLoad, Store};
+use trunkline_store::{Lease, Limits, LogLimits, NodeIdentity, NodeLoad, Store};
 
 use crate::{
     accept::{self, Entrance},
@@ -361,7 +361,8 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 fn store(config: &Config, cluster: &Cluster, identity: NodeIdentity) -> Store {
-    let limits = LogLimits { max_entries: config.log_max_entries, max_age: config.log_max_age };
+    let log = LogLimits { max_entries: config.log_max_entries, max_age: config.log_max_age };
+    let limits = Limits { log, recovery_window: config.recovery_window };
     match &config.redis {
         Some(topology) => Store::redis(topology, identity, limits),
         None => {

@@ -248,6 +248,8 @@ pub struct Config {
     pub log_max_entries: u64,
     /// How long messages are kept.
     pub log_max_age: Duration,
+    /// How long a lost connection can be recovered.
+    pub recovery_window: Duration,
     /// Time over which clients are closed at shutdown.
     pub drain_window: Duration,
     /// When shutdown ends whatever is left.
@@ -339,7 +341,7 @@ impl Reader<'_> {
         let flush_delay = self.required("flush-delay", |text| parse::duration(text, Unit::Milliseconds));
         let outbox_limit = self.required("outbox-limit", |text| parse::number(text, 1024));
         let stall_timeout = self.required("stall-timeout", |text| parse::positive(text, Unit::Seconds));
-        self.required("recovery-window", |text| parse::duration(text, Unit::Seconds));
+        let recovery_window = self.required("recovery-window", |text| parse::duration(text, Unit::Seconds));
         let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
         let log_format = self.required("log-format", |text| parse::one_of(text, &formats));
         let log_level = self.required("log-level", log_level);
@@ -377,6 +379,7 @@ impl Reader<'_> {
             presence_grace: presence_grace?,
             log_max_entries: log_max_entries?,
             log_max_age: log_max_age?,
+            recovery_window: recovery_window?,
             drain_window: drain_window?,
             drain_timeout: drain_timeout?,
             log_format: log_format?,
