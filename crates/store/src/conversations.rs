@@ -25,7 +25,7 @@ pub struct Listed {
     pub unread: u64,
     /// The newest number of its log; 0 while nothing was written.
     pub seq: u64,
-    /// Time of the newest entry, in milliseconds since 1970; 0 while nothing was written.
+    /// Time of the newest message, in milliseconds since 1970; 0 while nothing was written. Changes of messages don't count.
     pub active_ms: i64,
 }
 
@@ -72,4 +72,32 @@ pub(crate) fn page(places: &[Place], limit: usize, cursor: Option<&str>) -> Resu
     let end = places.len().min(start + limit.clamp(1, MAX_LISTED));
     let last = places.get(start..end).and_then(<[Place]>::last).filter(|_| end < places.len());
     Ok((start..end, last.map(|(active, name)| format!("{active}:{name}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pages_have_every_place_once_and_in_order(
+            places in btree_set((0..3_i64, ".{0,3}"), 0..20), limit in 0..7_usize, text in ".{0,9}",
+        ) {
+            let places: Vec<Place> = places.into_iter().rev().collect();
+            let (mut seen, mut cursor) = (Vec::new(), None);
+            loop {
+                let (range, next) = page(&places, limit, cursor.as_deref()).unwrap();
+                prop_assert!(range.len() <= limit.max(1));
+                seen.extend_from_slice(&places[range]);
+                cursor = next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(seen, &places[..]);
+            let _ = page(&places, limit, Some(&text));
+        }
+    }
 }

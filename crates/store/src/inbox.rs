@@ -1,6 +1,6 @@
 //! What waits for a user who has no device connected.
 
-use crate::{Result, StoreError};
+use crate::{NewEntry, Result, StoreError};
 use async_trait::async_trait;
 use std::time::Duration;
 
@@ -20,6 +20,16 @@ pub struct InboxItem {
     pub id: String,
     /// JSON text; the store does not look into it.
     pub body: String,
+}
+
+/// What waits for a user with an entry of a log: an item that is named after it. See
+/// [`MessageLog::append_for`](crate::MessageLog::append_for).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting<'a> {
+    /// For whom.
+    pub user: &'a str,
+    /// The item's body. One that is too large for an inbox ([`MAX_ITEM_BYTES`]) does not get there.
+    pub body: &'a str,
 }
 
 /// Whether an item is kept.
@@ -65,6 +75,14 @@ pub trait Inbox: Send + Sync {
 
     /// These items have reached a device: removes them. How many there were.
     async fn acknowledge(&self, user: &str, ids: &[String]) -> Result<u64>;
+}
+
+impl Waiting<'_> {
+    /// Whether it may be kept at all, with whatever number `entry` gets.
+    pub(crate) fn fits(&self, entry: &NewEntry) -> bool {
+        const EPOCH_AND_NUMBER: usize = 64;
+        self.body.len() + entry.conversation.len() + EPOCH_AND_NUMBER <= MAX_ITEM_BYTES
+    }
 }
 
 /// Whether an item may be kept at all.

@@ -184,8 +184,8 @@ impl Realm {
     }
 
     /// Hash with expiry: `epoch`, `seq` (the newest), `run` (the Redis that wrote it), `past` (ancestors), `last` (the newest
-    /// message), `at` (its time) and `due` (no entry is too old before that time, in ms since 1970). It outlives
-    /// [`log`](Self::log), so that numbers go on after a long silence.
+    /// message), `at` (its time), `due` (no entry is too old before that time, in ms since 1970) and `fresh` (no expiry needs
+    /// to be moved before that time). It outlives [`log`](Self::log), so that numbers go on after a long silence.
     pub fn log_head(&self, conversation: &str) -> String {
         self.of_conversation(conversation, "head")
     }
@@ -317,6 +317,7 @@ fn escape(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::HashSet;
 
     /// What Redis Cluster hashes of a key: the text between the first `{` and the next `}`, if any.
@@ -414,5 +415,39 @@ mod tests {
         assert_eq!(split_pair("9:abc"), None);
         assert_eq!(split_pair("1:ä"), None);
         assert_eq!(split_pair("abc"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn seats_of_any_text_are_read_back_and_sorted_by_user(
+            one in "[\\x00\\x01\\x02a:]{0,6}|.{0,9}", other in "[\\x00\\x01\\x02a:]{0,6}", rest in ".{0,9}",
+        ) {
+            let seat = |user: &str| Seat { user: user.into(), instance: rest.clone(), socket: rest.clone() };
+            prop_assert_eq!(Seat::parse(&seat(&one).to_text()), Some(seat(&one)));
+            let (first, second) = if one <= other { (&one, &other) } else { (&other, &one) };
+            if first != second {
+                prop_assert!(seat(first).to_text() < seat(second).to_text());
+                prop_assert!(Seat::after(first) <= Seat::first_of(second));
+            }
+        }
+
+        #[test]
+        fn pairs_of_any_text_are_read_back_and_any_text_may_be_read(first in ".{0,9}", second in ".{0,9}", text in ".{0,9}") {
+            let both = pair(&first, &second);
+            prop_assert_eq!(split_pair(&both), Some((&*first, &*second)));
+            let _ = (split_pair(&text), Seat::parse(&text), parse_node_room(&text));
+            let entry = node_room(&first, &second, &Realm::named(&text).scoped(&first));
+            prop_assert_eq!(parse_node_room(&entry), Some((&*second, &*first, &*text, &*first)));
+        }
+
+        #[test]
+        fn conversations_of_two_names_or_realms_share_no_tag(
+            one in "[{}%a/:]{0,4}", other in "[{}%a/:]{0,4}", realm in "[{}%a/:]{0,4}", elsewhere in "[{}%a/:]{0,4}",
+        ) {
+            let (here, there) = (Realm::named(&realm).log(&one), Realm::named(&elsewhere).log(&other));
+            let same = realm == elsewhere && one == other;
+            prop_assert_eq!(tag(&here) == tag(&there), same);
+            prop_assert_eq!(here == there, same);
+        }
     }
 }

@@ -34,10 +34,10 @@ mod sessions;
 pub use conversations::{ConversationPage, Conversations, LIST_KEPT, Listed, MAX_CONVERSATIONS, MAX_LISTED};
 pub use documents::{DOCUMENT_KEPT, Document, Documents, MAX_DOCUMENT_BYTES, Written};
 pub use error::{Result, StoreError};
-pub use inbox::{INBOX_KEPT, Inbox, InboxItem, InboxPage, Keep, MAX_INBOX, MAX_ITEM_BYTES, Pushed};
+pub use inbox::{INBOX_KEPT, Inbox, InboxItem, InboxPage, Keep, MAX_INBOX, MAX_ITEM_BYTES, Pushed, Waiting};
 pub use log::{
-    Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_PAGE, MessageLog, NewEntry, Part, Position,
-    Publication, ReadRange, Standing, message_id, parse_message_id,
+    Appended, AppendedFor, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_PAGE, MessageLog, NewEntry,
+    Part, Position, Publication, ReadRange, Standing, message_id, parse_message_id,
 };
 pub use memos::Memos;
 pub use nodes::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, SECRETS};

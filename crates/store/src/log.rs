@@ -1,6 +1,6 @@
 //! The messages of each conversation, numbered without gaps.
 
-use crate::Result;
+use crate::{Result, Waiting};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::time::Duration;
@@ -87,8 +87,8 @@ pub struct NewEntry {
     pub kind: Kind,
     /// The user who wrote it.
     pub sender: String,
-    /// Users who take part in the conversation by this entry, so that it is in their lists: usually the sender, and of a
-    /// direct conversation both. See [`Conversations::take_part`](crate::Conversations::take_part).
+    /// Users who take part in the conversation by this message, so that it is in their lists: usually the sender, and of a
+    /// direct conversation both; of a change nobody. See [`Conversations::take_part`](crate::Conversations::take_part).
     pub participants: Vec<String>,
     /// The sender's own name for it, unique per sender and conversation, by which a repetition is recognised.
     pub client_message_id: Option<String>,
@@ -136,6 +136,15 @@ pub struct Appended {
     /// The same sender already appended this client message id. Nothing was stored or published now; the other fields
     /// are those of the first time.
     pub duplicate: bool,
+}
+
+/// The outcome of [`MessageLog::append_for`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendedFor {
+    /// As of [`MessageLog::append`].
+    pub appended: Appended,
+    /// It is in the log, but the inbox could not be reached: put it there with [`Inbox::push`](crate::Inbox::push).
+    pub owed: bool,
 }
 
 /// Which entries to read. With neither bound, or only `before`, the newest that qualify; with `after`, the oldest.
@@ -225,6 +234,19 @@ pub trait MessageLog: Send + Sync {
     /// and [`NotTheSender`](crate::StoreError::NotTheSender): nothing was stored.
     async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended>;
 
+    /// Like [`append`](Self::append), and puts `waiting` into the inbox of its user, under the message id, if they have no
+    /// open socket ([`Keep::IfOffline`](crate::Keep::IfOffline)). In one step and one round trip; in a Redis Cluster, where
+    /// conversation and user lie on different servers, in a second one.
+    ///
+    /// # Errors
+    /// Those of [`append`](Self::append). What happens behind that is told by [`AppendedFor::owed`].
+    async fn append_for(
+        &self,
+        entry: NewEntry,
+        publications: &[Publication],
+        waiting: &Waiting<'_>,
+    ) -> Result<AppendedFor>;
+
     /// Reads a page. Of a conversation nobody wrote to it is empty and complete.
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage>;
 
@@ -275,6 +297,9 @@ pub(crate) fn new_epoch() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
 
     #[test]
     fn a_message_id_is_read_back_whatever_the_conversation_is_called() {
@@ -290,6 +315,57 @@ mod tests {
             ["", "a", "a:b", "a:b:", "a:b:x", "a:b:-1", "a:b:+1", "a:b:01", "a:b:0", "a::1", "a:b:18446744073709551616"]
         {
             assert_eq!(parse_message_id(id), None, "{id}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_id_is_read_back_and_any_text_may_be_read(conversation in ".{0,9}", seq in 1_u64.., text in ".{0,9}") {
+            let id = message_id(&conversation, "0af3", seq);
+            prop_assert_eq!(parse_message_id(&id), Some((&*conversation, "0af3", seq)));
+            if let Some((conversation, epoch, seq)) = parse_message_id(&text) {
+                prop_assert_eq!(message_id(conversation, epoch, seq), text);
+            }
+        }
+
+        /// Of a log that has entries `first..=seq`, a page is what a reader would take; complete is what it says.
+        #[test]
+        fn a_page_is_complete_exactly_if_nothing_in_its_range_is_missing(
+            first in 1..8_u64, length in 0..8_u64, after in option::of(0..20_u64), before in option::of(0..20_u64), limit in 0..9_usize,
+        ) {
+            let seq = first + length - 1;
+            let range = ReadRange { after, before, limit };
+            let is_asked_for = |n: &u64| after.is_none_or(|after| *n > after) && before.is_none_or(|before| *n < before);
+            let kept: Vec<u64> = (first..=seq).filter(is_asked_for).collect();
+            let skipped = if after.is_some() { 0 } else { kept.len().saturating_sub(limit) };
+            let page: Vec<u64> = kept.iter().copied().skip(skipped).take(limit).collect();
+            let ends = page.first().copied().zip(page.last().copied());
+
+            let ever_written = (1..=seq).filter(is_asked_for);
+            let missing = match after {
+                Some(after) => after > seq || ever_written.clone().any(|n| !page.contains(&n)),
+                // The newest that qualify: what is before the page was not asked for.
+                None => ever_written.max() != page.last().copied(),
+            };
+            prop_assert_eq!(range.is_complete(seq, ends), !missing, "page {:?} of {}..={}", page, first, seq);
+        }
+
+        #[test]
+        fn a_position_is_honoured_exactly_up_to_where_its_log_and_this_one_are_the_same(
+            branches in vec(0..20_u64, 0..5), end in 0..20_u64, of in 0..6_usize, seq in 0..25_u64,
+        ) {
+            let mut ends = branches;
+            ends.push(end);
+            ends.sort_unstable();
+            let newest = ends.len() - 1;
+            let at = |(n, seq): (usize, &u64)| Position { epoch: n.to_string(), seq: *seq };
+            let ancestors = ends.iter().enumerate().take(newest).rev().map(at).collect();
+            let page = LogPage {
+                entries: vec![], epoch: newest.to_string(), seq: ends[newest], complete: true, ancestors,
+            };
+            let shared = ends.get(of).copied();
+            let honoured = page.honours(&Position { epoch: of.to_string(), seq });
+            prop_assert_eq!(honoured, seq == 0 || shared.is_some_and(|shared| seq <= shared));
         }
     }
 }

@@ -6,9 +6,11 @@ use serde::Deserialize;
 use trunkline_hub::Targets;
 use trunkline_protocol::{
     Code, Failure, ids, limits,
-    native::{Message, Missed, MissedItem, Notification, NotificationSend, NotificationSent},
+    native::{Message, Missed, MissedItem, Notification, NotificationSend, NotificationSent, Stored},
 };
-use trunkline_store::{InboxItem, Keep, Receipt, parse_message_id};
+use trunkline_store::{
+    Appended, AppendedFor, InboxItem, Keep, NewEntry, Publication, Receipt, StoreError, Waiting, parse_message_id,
+};
 
 use super::{Caller, Chain, Domain, Effect, Session, internal, store_failure, user_room};
 use crate::{
@@ -34,17 +36,28 @@ enum Tagged {
 }
 
 impl Domain {
-    /// Puts a direct message where its recipient finds it, if they have no device connected. The message is in the log
-    /// already: what fails here is tried again, and costs no more than the hint that it is there.
-    pub(super) async fn keep_for(self: &Arc<Self>, recipient: &str, message: Message) {
-        let Some(stored) = &message.stored else { return };
-        let id = stored.id.clone();
-        let Ok(body) = serde_json::to_string(&MissedItem::Message(message.into())) else { return };
-        let item = InboxItem { id, body };
-        if self.store.inbox.push(recipient, &item, Keep::IfOffline).await.is_ok() {
-            return;
+    /// Appends a direct message, and puts it where its recipient finds it if they have no device connected. It is in the log
+    /// in any case: an inbox that can't be reached is tried again, and costs no more than the hint that it is there.
+    pub(super) async fn append_for(
+        self: &Arc<Self>,
+        recipient: &str,
+        message: &Message,
+        entry: NewEntry,
+        publications: &[Publication],
+    ) -> Result<Appended, StoreError> {
+        let Ok(body) = serde_json::to_string(&MissedItem::Message(Box::new(message.clone()))) else {
+            return self.store.log.append(entry, publications).await;
+        };
+        let waiting = Waiting { user: recipient, body: &body };
+        let AppendedFor { appended, owed } = self.store.log.append_for(entry, publications, &waiting).await?;
+        if owed {
+            self.push_later(recipient.to_owned(), InboxItem { id: appended.message_id.clone(), body });
         }
-        let (domain, recipient) = (Arc::clone(self), recipient.to_owned());
+        Ok(appended)
+    }
+
+    fn push_later(self: &Arc<Self>, recipient: String, item: InboxItem) {
+        let domain = Arc::clone(self);
         self.tasks.spawn(async move {
             for _ in 1..ATTEMPTS {
                 if !domain.wait(PAUSE).await
@@ -154,11 +167,18 @@ impl Domain {
 fn read(item: &InboxItem) -> Option<MissedItem> {
     let read = || -> serde_json::Result<MissedItem> {
         Ok(match serde_json::from_str::<Tag>(&item.body)?.kind {
-            Tagged::Message => MissedItem::Message(serde_json::from_str(&item.body)?),
+            Tagged::Message => MissedItem::Message(placed(item, serde_json::from_str(&item.body)?)),
             Tagged::Notification => MissedItem::Notification(serde_json::from_str(&item.body)?),
         })
     };
     read().inspect_err(|error| tracing::error!(%error, id = item.id, "an item of an inbox is unreadable")).ok()
+}
+
+/// The store names the item after the place that it gave the message.
+fn placed(item: &InboxItem, message: Box<Message>) -> Box<Message> {
+    let stored = parse_message_id(&item.id);
+    let stored = stored.map(|(_, epoch, seq)| Stored { id: item.id.clone(), seq, epoch: epoch.to_owned() });
+    Box::new(Message { stored, ..*message })
 }
 
 // The tag is read here and written by the protocol's type: they must agree.

@@ -149,7 +149,11 @@ impl Domain {
             timestamp_ms,
             body: body.json()?,
         };
-        let appended = self.store.log.append(entry, &publications).await.map_err(|error| store_failure(&error))?;
+        let appended = match &message.recipient_user_id {
+            Some(recipient) => self.append_for(recipient, &message, entry, &publications).await,
+            None => self.store.log.append(entry, &publications).await,
+        };
+        let appended = appended.map_err(|error| store_failure(&error))?;
         let Appended { message_id, seq, epoch, timestamp_ms, duplicate } = appended;
         if !duplicate {
             self.relay_stored(&relays, &message_id, &epoch, seq);
@@ -157,9 +161,6 @@ impl Domain {
         }
         let stored = Some(Stored { id: message_id, seq, epoch });
         let message = Message { stored, timestamp: iso(timestamp_ms), ..message };
-        if let (Some(recipient), false) = (&message.recipient_user_id, duplicate) {
-            self.keep_for(recipient, message.clone()).await;
-        }
         Ok((message, duplicate))
     }
 

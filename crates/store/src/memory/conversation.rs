@@ -29,7 +29,7 @@ pub(super) struct Conversation {
     marks: AHashMap<String, Marks>,
     /// The end of the log when a user first took part.
     since: AHashMap<String, u64>,
-    /// Time of the newest entry.
+    /// Time of the newest message.
     pub(super) active_ms: i64,
     pub(super) written_ms: i64,
     /// Out of the table: whoever waited for the lock must look again.
@@ -91,7 +91,7 @@ impl Conversation {
         let NewEntry { kind, sender, client_message_id, timestamp_ms, body, .. } = entry;
         let seq = at.seq;
         match &kind {
-            Kind::Message => self.last_message = seq,
+            Kind::Message => (self.last_message, self.active_ms) = (seq, timestamp_ms),
             Kind::Edit(target) => drop(self.standings.insert(target.seq, Standing::Edited { seq })),
             Kind::Deletion(target) => drop(self.standings.insert(target.seq, Standing::Deleted { seq })),
         }
@@ -102,7 +102,6 @@ impl Conversation {
             self.sent.remember((sender.clone(), id.clone()), at.clone());
         }
         self.seq = seq;
-        self.active_ms = timestamp_ms;
         self.written_ms = now_ms();
         self.mark(&sender, Receipt::Read, seq);
         self.entries.push_back(Entry {

@@ -40,21 +40,8 @@ impl MemoryInbox {
     pub(crate) fn new(table: Arc<Table>, presence: Arc<MemoryPresence>, realm: Realm) -> Self {
         Self { table, presence, realm }
     }
-}
 
-impl Inboxes {
-    fn tidy(&mut self, now: i64) {
-        self.pushes += 1;
-        if self.pushes.is_multiple_of(PUSHES_PER_TIDYING) {
-            let kept_ms = i64::try_from(INBOX_KEPT.as_millis()).unwrap_or(i64::MAX);
-            self.by_user.retain(|_, waiting| waiting.added_ms > now.saturating_sub(kept_ms));
-        }
-    }
-}
-
-#[async_trait]
-impl Inbox for MemoryInbox {
-    async fn push(&self, user: &str, item: &InboxItem, keep: Keep) -> Result<Pushed> {
+    pub(super) fn put(&self, user: &str, item: &InboxItem, keep: Keep) -> Result<Pushed> {
         check(item)?;
         let (mut inboxes, now) = (self.table.0.lock(), now_ms());
         inboxes.tidy(now);
@@ -72,6 +59,23 @@ impl Inbox for MemoryInbox {
             waiting.items.pop_front();
         }
         Ok(Pushed { online, kept: true, dropped: u32::from(dropped) })
+    }
+}
+
+impl Inboxes {
+    fn tidy(&mut self, now: i64) {
+        self.pushes += 1;
+        if self.pushes.is_multiple_of(PUSHES_PER_TIDYING) {
+            let kept_ms = i64::try_from(INBOX_KEPT.as_millis()).unwrap_or(i64::MAX);
+            self.by_user.retain(|_, waiting| waiting.added_ms > now.saturating_sub(kept_ms));
+        }
+    }
+}
+
+#[async_trait]
+impl Inbox for MemoryInbox {
+    async fn push(&self, user: &str, item: &InboxItem, keep: Keep) -> Result<Pushed> {
+        self.put(user, item, keep)
     }
 
     async fn pending(&self, user: &str, limit: usize) -> Result<InboxPage> {

@@ -1,10 +1,14 @@
 //! The log of each conversation, in memory.
 
 use super::conversation::Conversation;
+use super::inbox::MemoryInbox;
 use super::lists::Lists;
 use super::{now_ms, payload};
 use crate::keys::Realm;
-use crate::{Appended, LogLimits, LogPage, MessageLog, NewEntry, Position, Publication, Publish, ReadRange, Result};
+use crate::{
+    Appended, AppendedFor, InboxItem, Keep, Kind, LogLimits, LogPage, MessageLog, NewEntry, Position, Publication,
+    Publish, ReadRange, Result, Waiting,
+};
 use ahash::AHashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -17,6 +21,7 @@ const APPENDS_PER_TIDYING: u64 = 10_000;
 pub(crate) struct MemoryLog {
     pub(super) table: Arc<Table>,
     pub(super) realm: Realm,
+    inbox: Arc<MemoryInbox>,
 }
 
 /// The conversations of all realms.
@@ -34,8 +39,26 @@ struct Conversations {
 }
 
 impl MemoryLog {
-    pub(crate) fn new(table: Arc<Table>, realm: Realm) -> Self {
-        Self { table, realm }
+    pub(crate) fn new(table: Arc<Table>, realm: Realm, inbox: Arc<MemoryInbox>) -> Self {
+        Self { table, realm, inbox }
+    }
+
+    /// `keep` is called with the message id before anything is published.
+    fn append_with(
+        &self,
+        entry: NewEntry,
+        publications: &[Publication],
+        keep: impl FnOnce(&str) -> Result<()>,
+    ) -> Result<Appended> {
+        let participants = if entry.kind == Kind::Message { entry.participants.clone() } else { Vec::new() };
+        let conversation = entry.conversation.clone();
+        let scoped = self.realm.scoped(&conversation);
+        let appended = self.table.change(&scoped, |log| self.table.append(log, entry, publications, keep))?;
+        let mut lists = self.table.lists.lock();
+        for user in participants {
+            lists.note(self.realm.scoped(&user), &conversation);
+        }
+        Ok(appended)
     }
 }
 
@@ -77,7 +100,13 @@ impl Table {
         conversation
     }
 
-    fn append(&self, log: &mut Conversation, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
+    fn append(
+        &self,
+        log: &mut Conversation,
+        entry: NewEntry,
+        publications: &[Publication],
+        keep: impl FnOnce(&str) -> Result<()>,
+    ) -> Result<Appended> {
         if let Some(first) = log.duplicate_of(&entry) {
             return Ok(first);
         }
@@ -85,6 +114,7 @@ impl Table {
         let payloads =
             publications.iter().map(|publication| payload(publication, place.seq, &place.epoch, &place.message_id));
         let payloads: Vec<Vec<u8>> = payloads.collect::<Result<_>>()?;
+        keep(&place.message_id)?;
         log.append(entry, &place, &self.limits);
         for (publication, payload) in publications.iter().zip(payloads) {
             (self.publish)(&publication.channel, &payload);
@@ -96,14 +126,24 @@ impl Table {
 #[async_trait]
 impl MessageLog for MemoryLog {
     async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
-        let (conversation, participants) = (entry.conversation.clone(), entry.participants.clone());
-        let scoped = self.realm.scoped(&conversation);
-        let appended = self.table.change(&scoped, |log| self.table.append(log, entry, publications))?;
-        let mut lists = self.table.lists.lock();
-        for user in participants {
-            lists.note(self.realm.scoped(&user), &conversation);
-        }
-        Ok(appended)
+        self.append_with(entry, publications, |_| Ok(()))
+    }
+
+    async fn append_for(
+        &self,
+        entry: NewEntry,
+        publications: &[Publication],
+        waiting: &Waiting<'_>,
+    ) -> Result<AppendedFor> {
+        let fits = waiting.fits(&entry);
+        let appended = self.append_with(entry, publications, |id| {
+            if fits {
+                let item = InboxItem { id: id.to_owned(), body: waiting.body.to_owned() };
+                self.inbox.put(waiting.user, &item, Keep::IfOffline)?;
+            }
+            Ok(())
+        })?;
+        Ok(AppendedFor { appended, owed: false })
     }
 
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage> {

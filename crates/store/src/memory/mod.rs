@@ -49,15 +49,17 @@ impl Memory {
 impl Realms for Memory {
     fn realm(&self, realm: Realm) -> Store {
         let presence = Arc::new(presence::MemoryPresence::new(Arc::clone(&self.presence), realm.clone()));
-        let log = Arc::new(log::MemoryLog::new(Arc::clone(&self.conversations), realm.clone()));
         let inbox = inbox::MemoryInbox::new(Arc::clone(&self.inboxes), Arc::clone(&presence), realm.clone());
+        let inbox = Arc::new(inbox);
+        let log = log::MemoryLog::new(Arc::clone(&self.conversations), realm.clone(), Arc::clone(&inbox));
+        let log = Arc::new(log);
         Store {
             nodes: Arc::clone(&self.nodes) as _,
             presence,
             receipts: Arc::clone(&log) as _,
             conversations: Arc::clone(&log) as _,
             log,
-            inbox: Arc::new(inbox),
+            inbox,
             memos: Arc::new(memos::MemoryMemos::new(Arc::clone(&self.memos), realm.clone())),
             documents: Arc::new(documents::MemoryDocuments::new(Arc::clone(&self.documents), realm)),
             sessions: Arc::clone(&self.sessions) as _,

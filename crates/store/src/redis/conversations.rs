@@ -59,7 +59,7 @@ impl RedisLog {
         Ok(())
     }
 
-    /// When something was last written.
+    /// The time of the newest message.
     async fn active_ms(&self, conversation: &str) -> Result<i64> {
         let mut command = redis::cmd("HGET");
         let at: Option<i64> = self.link.command(command.arg(self.realm.log_head(conversation)).arg("at")).await?;

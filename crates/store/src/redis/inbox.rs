@@ -22,16 +22,33 @@ impl RedisInbox {
     }
 }
 
+pub(super) async fn push(link: &Link, realm: &Realm, user: &str, item: &InboxItem, keep: Keep) -> Result<Pushed> {
+    check(item)?;
+    let mut script = PUSH.prepare_invoke();
+    for key in keys_of(realm, user) {
+        script.key(key);
+    }
+    script.arg(&item.id).arg(&item.body).arg(if keep == Keep::IfOffline { "offline" } else { "always" });
+    script.arg(MAX_INBOX).arg(kept_ms());
+    let (online, kept, dropped) = link.script(&script).await?;
+    Ok(Pushed { online, kept, dropped })
+}
+
+/// What a script needs to put something in: leases, nodes of the user, order, bodies.
+pub(super) fn keys_of(realm: &Realm, user: &str) -> [String; 4] {
+    let leases = keys::bucket_leases(keys::bucket(user));
+    [leases, realm.user_nodes(user), realm.inbox(user), realm.inbox_bodies(user)]
+}
+
+/// [`INBOX_KEPT`] as scripts take it.
+pub(super) fn kept_ms() -> u64 {
+    INBOX_KEPT.as_secs() * 1_000
+}
+
 #[async_trait]
 impl Inbox for RedisInbox {
     async fn push(&self, user: &str, item: &InboxItem, keep: Keep) -> Result<Pushed> {
-        check(item)?;
-        let mut script = PUSH.key(keys::bucket_leases(keys::bucket(user)));
-        script.key(self.realm.user_nodes(user)).key(self.realm.inbox(user)).key(self.realm.inbox_bodies(user));
-        script.arg(&item.id).arg(&item.body).arg(if keep == Keep::IfOffline { "offline" } else { "always" });
-        script.arg(MAX_INBOX).arg(INBOX_KEPT.as_secs() * 1_000);
-        let (online, kept, dropped) = self.link.script(&script).await?;
-        Ok(Pushed { online, kept, dropped })
+        push(&self.link, &self.realm, user, item, keep).await
     }
 
     async fn pending(&self, user: &str, limit: usize) -> Result<InboxPage> {

@@ -1,32 +1,48 @@
 //! The way to Redis: the shared connections of `trunkline-redis`, with this crate's errors.
 
 use crate::Result;
-use redis::{Cmd, FromRedisValue, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, ScriptInvocation, Value};
 use trunkline_redis::{Commands, Topology};
 
 /// Connections that are made when they are needed. Nothing runs while nobody calls.
 ///
 /// What may have been carried out is never sent twice: only the caller knows whether that matters.
-pub(crate) struct Link(Commands);
+pub(crate) struct Link {
+    commands: Commands,
+    is_cluster: bool,
+}
 
 impl Link {
     pub(crate) fn new(topology: &Topology) -> Self {
-        Self(Commands::new(topology))
+        Self { commands: Commands::new(topology), is_cluster: topology.is_cluster() }
+    }
+
+    /// Whether keys with different tags may lie on different servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     /// How often a connection was made. If it has grown, Redis may have restarted in between, or another server
     /// become master.
     pub(crate) fn connects(&self) -> u64 {
-        self.0.connects()
+        self.commands.connects()
     }
 
     /// Runs a script, loading it where it is not known.
     pub(crate) async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        Ok(self.0.script(script).await?)
+        Ok(self.commands.script(script).await?)
     }
 
     /// Runs one command.
     pub(crate) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        Ok(self.0.command(command).await?)
+        Ok(self.commands.command(command).await?)
+    }
+
+    /// Runs many commands, in one round trip to each server.
+    ///
+    /// # Errors
+    /// That of the first that failed; others may have been carried out.
+    pub(crate) async fn batch(&self, commands: &[Cmd]) -> Result<Vec<Value>> {
+        self.commands.batch(commands).await.into_iter().map(|answer| Ok(answer?)).collect()
     }
 }

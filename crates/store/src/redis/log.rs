@@ -1,13 +1,14 @@
 //! The log of each conversation, in a Redis stream.
 
-use super::Link;
 use super::conversations::Noted;
-use super::scripts::{APPEND, READ};
+use super::scripts::{APPEND, APPEND_FOR, READ};
+use super::{Link, inbox};
 use crate::keys::Realm;
 use crate::log::new_epoch;
 use crate::{
-    Appended, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_RECEIPTS, MessageLog, NewEntry, Part,
-    Position, Publication, ReadRange, Result, Standing, StoreError, message_id,
+    Appended, AppendedFor, DUPLICATE_WINDOW, Entry, Fill, InboxItem, Keep, Kind, LogLimits, LogPage, MAX_INBOX,
+    MAX_RECEIPTS, MessageLog, NewEntry, Part, Position, Publication, ReadRange, Result, Standing, StoreError, Waiting,
+    message_id,
 };
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -40,13 +41,24 @@ impl RedisLog {
         2 * self.limits.max_age_ms()
     }
 
-    fn append_script(&self, entry: &NewEntry, publications: &[Publication]) -> ScriptInvocation<'static> {
+    fn append_script(
+        &self,
+        entry: &NewEntry,
+        publications: &[Publication],
+        waiting: Option<&Waiting<'_>>,
+    ) -> ScriptInvocation<'static> {
         let (conversation, realm) = (entry.conversation.as_str(), &self.realm);
-        let mut script = APPEND.key(realm.log(conversation));
+        let script = if waiting.is_some() { &APPEND_FOR } else { &APPEND };
+        let mut script = script.key(realm.log(conversation));
         script.key(realm.log_head(conversation)).key(realm.standings(conversation)).key(realm.changes(conversation));
         script.key(realm.delivered(conversation)).key(realm.read(conversation));
         if let Some(id) = &entry.client_message_id {
             script.key(realm.duplicate(conversation, &entry.sender, id));
+        }
+        if let Some(waiting) = waiting {
+            for key in inbox::keys_of(realm, waiting.user) {
+                script.key(key);
+            }
         }
         script.arg(new_epoch()).arg(conversation).arg(&entry.sender);
         script.arg(entry.client_message_id.as_deref().unwrap_or_default());
@@ -58,16 +70,21 @@ impl RedisLog {
             Kind::Edit(target) => script.arg("e").arg(&target.epoch).arg(target.seq),
             Kind::Deletion(target) => script.arg("d").arg(&target.epoch).arg(target.seq),
         };
+        script.arg(waiting.map_or("", |waiting| waiting.body)).arg(MAX_INBOX).arg(inbox::kept_ms());
         add_publications(&mut script, publications);
         script
     }
-}
 
-#[async_trait]
-impl MessageLog for RedisLog {
-    async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
-        let script = self.append_script(&entry, publications);
-        let noted = self.note_participants(&entry.participants, &entry.conversation);
+    async fn append_with(
+        &self,
+        entry: &NewEntry,
+        publications: &[Publication],
+        waiting: Option<&Waiting<'_>>,
+    ) -> Result<Appended> {
+        let script = self.append_script(entry, publications, waiting);
+        // A change may be refused, and whoever changes a message has written it.
+        let participants = if entry.kind == Kind::Message { &*entry.participants } else { &[] };
+        let noted = self.note_participants(participants, &entry.conversation);
         // What is appended stays so whatever becomes of the lists: the next entry notes again.
         let (answer, ()) = tokio::join!(self.link.script::<Vec<String>>(&script), noted);
         let answer = answer?;
@@ -83,6 +100,35 @@ impl MessageLog for RedisLog {
             timestamp_ms: timestamp_ms.parse().map_err(|_| unexpected())?,
             duplicate: duplicate == "1",
         })
+    }
+}
+
+#[async_trait]
+impl MessageLog for RedisLog {
+    async fn append(&self, entry: NewEntry, publications: &[Publication]) -> Result<Appended> {
+        self.append_with(&entry, publications, None).await
+    }
+
+    async fn append_for(
+        &self,
+        entry: NewEntry,
+        publications: &[Publication],
+        waiting: &Waiting<'_>,
+    ) -> Result<AppendedFor> {
+        let fits = waiting.fits(&entry);
+        // In a Cluster a script can't reach both, and an item is named after what the first decides.
+        if fits && !self.link.is_cluster() {
+            let appended = self.append_with(&entry, publications, Some(waiting)).await?;
+            return Ok(AppendedFor { appended, owed: false });
+        }
+        let appended = self.append_with(&entry, publications, None).await?;
+        if !fits {
+            return Ok(AppendedFor { appended, owed: false });
+        }
+        let item = InboxItem { id: appended.message_id.clone(), body: waiting.body.to_owned() };
+        // Of a duplicate too: the first may have come so far and no further.
+        let pushed = inbox::push(&self.link, &self.realm, waiting.user, &item, Keep::IfOffline).await;
+        Ok(AppendedFor { appended, owed: pushed.is_err() })
     }
 
     async fn read(&self, conversation: &str, range: ReadRange) -> Result<LogPage> {

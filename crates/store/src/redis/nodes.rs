@@ -36,6 +36,9 @@ pub(crate) struct RedisNodes {
     pub(super) settling: RwLock<()>,
 }
 
+/// Longer than anybody waits, and far from what Redis could overflow on.
+const LONGEST_WINDOW: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Beyond, what is not told stays until this node ends: members of rooms who are not there any more.
 const MAX_OWED: usize = 100_000;
 
@@ -72,7 +75,7 @@ impl RedisNodes {
     }
 
     pub(crate) fn recovery_window_ms(&self) -> u64 {
-        u64::try_from(self.recovery_window.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.recovery_window.min(LONGEST_WINDOW).as_millis()).unwrap_or(0)
     }
 
     /// Frees a seat, now or with a heartbeat to come.

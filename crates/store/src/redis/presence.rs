@@ -38,12 +38,18 @@ impl RedisPresence {
     /// Asks for the users online in each bucket.
     async fn refresh_counts(&self) -> Result<()> {
         let asked = Instant::now();
-        let counts = (0..BUCKETS)
-            .map(async |bucket| self.link.command::<u64>(redis::cmd("ZCARD").arg(self.realm.online(bucket))).await);
-        let found = try_join_all(counts).await?;
+        let ask = |bucket| {
+            let mut count = redis::cmd("ZCARD");
+            count.arg(self.realm.online(bucket));
+            count
+        };
+        let counts = self.link.batch(&(0..BUCKETS).map(ask).collect::<Vec<_>>()).await?;
+        let corrupt = |error| StoreError::corrupt(format!("the count of users online: {error}"));
+        let counts: Vec<u64> =
+            counts.into_iter().map(|count| redis::from_redis_value(count).map_err(corrupt)).collect::<Result<_>>()?;
         let mut known = self.counts.lock();
         known.0 = Some(asked);
-        known.1.iter_mut().zip(found).for_each(|(count, found)| *count = found);
+        known.1.iter_mut().zip(counts).for_each(|(known, count)| *known = count);
         Ok(())
     }
 

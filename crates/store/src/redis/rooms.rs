@@ -9,7 +9,6 @@ use super::presence::RedisPresence;
 use super::scripts::{ENTER, SEAT};
 use crate::keys::{self, BUCKETS, Seat};
 use crate::{Joined, MAX_USERS, Member, MembersPage, Result, StoreError};
-use futures_util::future::try_join_all;
 
 /// Seats read at once. More than users on a page, since users may have several.
 const SEATS_PER_READ: usize = 2 * MAX_USERS;
@@ -81,11 +80,18 @@ pub(super) async fn any_socket(presence: &RedisPresence, names: &[&String]) -> R
         return Ok(false);
     }
     let scoped: Vec<String> = names.iter().map(|name| presence.realm.scoped(name)).collect();
-    let in_buckets = (0..BUCKETS).map(async |bucket| {
+    let ask = |bucket| {
         let mut command = redis::cmd("SMISMEMBER");
-        presence.link.command::<Vec<bool>>(command.arg(keys::socket_names(bucket)).arg(&scoped)).await
-    });
-    Ok(try_join_all(in_buckets).await?.into_iter().flatten().any(|is_there| is_there))
+        command.arg(keys::socket_names(bucket)).arg(&scoped);
+        command
+    };
+    let answers = presence.link.batch(&(0..BUCKETS).map(ask).collect::<Vec<_>>()).await?;
+    let are_there = |answer| {
+        redis::from_redis_value(answer)
+            .map_err(|error| StoreError::corrupt(format!("whether sockets are there: {error}")))
+    };
+    let in_buckets: Vec<Vec<bool>> = answers.into_iter().map(are_there).collect::<Result<_>>()?;
+    Ok(in_buckets.into_iter().flatten().any(|is_there| is_there))
 }
 
 pub(super) async fn members(

@@ -2,22 +2,26 @@
 //!
 //! The election saves work, no more: each step is a script that takes an entry out before it looks at it, so that two
 //! sweepers at once would still answer each user once.
+//!
+//! Everybody else waits while Redis works on a step, so steps are short, and there is never more than one under way.
 
 use super::presence::{RedisPresence, last_seen_kept_ms};
 use super::scripts::{ELECT, FORGET_NODES, SWEEP, SWEPT};
 use crate::keys::{self, BUCKETS, Realm, Seat};
 use crate::{GoneOffline, Result, StoreError};
-use redis::Value;
+use redis::{Cmd, Value};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// For how long a sweeper that asks no more stays elected: a few of its calls.
 const ELECTED_FOR: Duration = Duration::from_secs(5);
 
-/// Entries taken by one script: half a millisecond, so that others hardly wait for it.
-const ENTRIES_PER_STEP: usize = 64;
+/// Sockets taken, or seats freed, in one step: half a millisecond or so (`cargo bench -p trunkline-store` prints it), so
+/// that a server several times slower still keeps nobody waiting for long.
+const PER_STEP: usize = 48;
 
 /// Steps of one call in a bucket, and in rooms.
-const STEPS: usize = 300;
+const STEPS: usize = 1_000;
 
 /// Dead nodes that one call takes off the list.
 const NODES_PER_CALL: usize = 16;
@@ -54,7 +58,7 @@ async fn sweep_bucket(presence: &RedisPresence, bucket: u16, gone: &mut Vec<Gone
     script.key(keys::socket_names(bucket));
     script.arg(keys::node_sockets_prefix(bucket)).arg(keys::user_nodes_prefix(bucket));
     script.arg(keys::last_seen_prefix(bucket)).arg(keys::online_prefix(bucket));
-    script.arg(ENTRIES_PER_STEP).arg(last_seen_kept_ms());
+    script.arg(PER_STEP).arg(last_seen_kept_ms());
     for _ in 0..STEPS {
         let mut answer = presence.link.script::<Vec<Value>>(&script).await?.into_iter();
         let (Some(instance), Some(left), Some(seen)) = (answer.next(), answer.next(), answer.next()) else {
@@ -79,24 +83,38 @@ async fn sweep_bucket(presence: &RedisPresence, bucket: u16, gone: &mut Vec<Gone
 async fn sweep_rooms(presence: &RedisPresence, bucket: u16, instance: &str) -> Result<()> {
     let link = &presence.link;
     let of_node = keys::node_rooms(bucket, instance);
+    let mut pick = redis::cmd("SRANDMEMBER");
+    pick.arg(&of_node).arg(PER_STEP);
+    let mut entries: Vec<String> = link.command(&pick).await?;
     for _ in 0..STEPS {
-        let mut pick = redis::cmd("SRANDMEMBER");
-        let entries: Vec<String> = link.command(pick.arg(&of_node).arg(ENTRIES_PER_STEP)).await?;
         if entries.is_empty() {
             break;
         }
-        let seats = entries.iter().filter_map(|entry| keys::parse_node_room(entry));
-        let removals = seats.map(async |(socket, user, realm, room)| {
-            let (user, instance, socket) = (user.to_owned(), instance.to_owned(), socket.to_owned());
-            let seat = Seat { user, instance, socket }.to_text();
-            link.command::<()>(redis::cmd("ZREM").arg(Realm::named(realm).room(room)).arg(seat)).await
-        });
-        futures_util::future::try_join_all(removals).await?;
-        link.command::<()>(redis::cmd("SREM").arg(&of_node).arg(&entries)).await?;
+        link.batch(&removals(&entries, instance)).await?;
+        let mut forget = redis::cmd("SREM");
+        forget.arg(&of_node).arg(&entries);
+        // The entry of the one is gone before the other looks: they are of one slot.
+        let next = link.batch(&[forget, pick.clone()]).await?.pop();
+        entries = next.map(parse).transpose()?.unwrap_or_default();
     }
     let mut script = SWEPT.key(keys::bucket_leases(bucket));
     script.key(keys::node_sockets(bucket, instance)).key(of_node);
     link.script(script.arg(instance)).await
+}
+
+/// Commands that free the seats of these [`node_rooms`](keys::node_rooms), one for each room.
+fn removals(entries: &[String], instance: &str) -> Vec<Cmd> {
+    let mut by_room: BTreeMap<(&str, &str), Cmd> = BTreeMap::new();
+    for (socket, user, realm, room) in entries.iter().filter_map(|entry| keys::parse_node_room(entry)) {
+        let seat = Seat { user: user.to_owned(), instance: instance.to_owned(), socket: socket.to_owned() };
+        let removal = by_room.entry((realm, room)).or_insert_with(|| {
+            let mut removal = redis::cmd("ZREM");
+            removal.arg(Realm::named(realm).room(room));
+            removal
+        });
+        removal.arg(seat.to_text());
+    }
+    by_room.into_values().collect()
 }
 
 fn parse<T: redis::FromRedisValue>(value: Value) -> Result<T> {

@@ -1,7 +1,8 @@
 //! Inboxes.
 
 use crate::bench::Bench;
-use trunkline_store::{Inbox, InboxItem, Keep, MAX_INBOX, MAX_ITEM_BYTES, Pushed, StoreError};
+use crate::log::entry;
+use trunkline_store::{Inbox, InboxItem, Keep, MAX_INBOX, MAX_ITEM_BYTES, NewEntry, Pushed, StoreError, Waiting};
 
 fn item(id: &str) -> InboxItem {
     InboxItem { id: id.into(), body: format!("{{\"of\":\"{id}\"}}") }
@@ -73,4 +74,33 @@ pub(crate) async fn an_item_that_is_too_large_is_refused(bench: Bench) {
     let fits = InboxItem { id: String::new(), body: "x".repeat(MAX_ITEM_BYTES) };
     inbox.push("bob", &fits, Keep::Always).await.unwrap();
     assert_eq!(inbox.pending("bob", 1).await.unwrap().items, [fits]);
+}
+
+/// What waits with an entry for bob.
+fn for_bob(body: &str) -> Waiting<'_> {
+    Waiting { user: "bob", body }
+}
+
+pub(crate) async fn an_entry_waits_for_whoever_is_offline_and_once(bench: Bench) {
+    let (log, inbox) = (&bench.store.log, &*bench.store.inbox);
+    let direct = |id: Option<&str>| NewEntry { client_message_id: id.map(str::to_owned), ..entry("{}") };
+    let first = log.append_for(direct(None), &[], &for_bob("one")).await.unwrap();
+    let second = log.append_for(direct(Some("m")), &[], &for_bob("two")).await.unwrap();
+    assert!(!first.owed && !second.owed);
+    let again = log.append_for(direct(Some("m")), &[], &for_bob("two")).await.unwrap();
+    assert!(again.appended.duplicate);
+    let kept = |id: &str, body: &str| InboxItem { id: id.into(), body: body.into() };
+    let expected = [kept(&first.appended.message_id, "one"), kept(&second.appended.message_id, "two")];
+    assert_eq!(inbox.pending("bob", 10).await.unwrap().items, expected);
+
+    bench.store.presence.connect("bob", "s1").await.unwrap();
+    let third = log.append_for(direct(Some("n")), &[], &for_bob("three")).await.unwrap();
+    assert_eq!((third.appended.seq, third.owed), (3, false));
+    assert_eq!(inbox.pending("bob", 10).await.unwrap().items, expected, "a socket of theirs hears it");
+    bench.store.presence.disconnect("bob", "s1").await.unwrap();
+
+    let large = "x".repeat(MAX_ITEM_BYTES);
+    let large = log.append_for(direct(None), &[], &for_bob(&large)).await.unwrap();
+    assert_eq!((large.appended.seq, large.owed), (4, false), "it is sent, if it can't wait");
+    assert_eq!(inbox.pending("bob", 10).await.unwrap().items, expected);
 }

@@ -1,18 +1,23 @@
--- Numbers an entry, stores it and publishes it.
+-- Numbers an entry, stores it and publishes it; perhaps it waits for somebody too.
 -- KEYS[1] log  KEYS[2] head of the log  KEYS[3] standings  KEYS[4] changes  KEYS[5] delivered  KEYS[6] read
--- KEYS[7] duplicate; absent without a client message id
+-- then the duplicate, absent without a client message id; then, if it may have to wait: leases, nodes of the user, inbox,
+-- bodies
 -- ARGV[1] epoch, should one begin  ARGV[2] conversation  ARGV[3] sender  ARGV[4] client message id  ARGV[5] timestamp, ms
 -- ARGV[6] body  ARGV[7] most entries  ARGV[8] greatest age, ms  ARGV[9] how long a client message id is remembered, ms
 -- ARGV[10] most receipts  ARGV[11] 'm' message, 'e' edit, 'd' deletion  ARGV[12], ARGV[13] epoch and seq of what is changed
--- ARGV[14...] publications: see publish.lua. Fills are S seq, E epoch, M message id
+-- ARGV[14] body of the item that waits, or ''  ARGV[15] most items  ARGV[16] how long they are kept, ms
+-- ARGV[17...] publications: see publish.lua. Fills are S seq, E epoch, M message id
 -- Returns {seq, epoch, timestamp, 1 if it was a duplicate}, or {'missing'} or {'foreign'}: there is nothing to change, or
 -- it is another sender's.
 local TRIM_BY_COUNT, TRIM_BY_AGE = 64, 16 -- at most so many entries per append
 local ANCESTORS = 8 -- so many are remembered
 local LOST_RECEIPTS = 1000 -- so many are put right when a log branches off
+local RECEIPTS_COUNTED = 16 -- after so many entries
 
-if KEYS[7] then
-  local sent = redis.call('GET', KEYS[7])
+local waits = ARGV[14] ~= ''
+local duplicate = #KEYS - (waits and 4 or 0) == 7 and KEYS[7]
+if duplicate then
+  local sent = redis.call('GET', duplicate)
   if sent then
     local seq, epoch, timestamp = string.match(sent, '^(%d+) (%S+) (%S+)$')
     return { seq, epoch, timestamp, 1 }
@@ -42,7 +47,8 @@ local info = redis.pcall('INFO', 'replication')
 local run = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 run = string.sub(run, 1, 16)
 
-local epoch, last, due, wrote, past = unpack(redis.call('HMGET', KEYS[2], 'epoch', 'seq', 'due', 'run', 'past'))
+local epoch, last, due, wrote, past, fresh =
+  unpack(redis.call('HMGET', KEYS[2], 'epoch', 'seq', 'due', 'run', 'past', 'fresh'))
 local branched = epoch and wrote ~= run
 if not epoch then
   epoch, last, past = ARGV[1], 0, nil
@@ -63,7 +69,7 @@ local id = seq_text .. '-0'
 
 -- The first write that needs memory: if Redis has none, it says so here and nothing has happened.
 local entry = { 't', ARGV[5], 's', ARGV[3], 'b', ARGV[6], 'e', epoch }
-if KEYS[7] then
+if duplicate then
   entry[#entry + 1] = 'c'
   entry[#entry + 1] = ARGV[4]
 end
@@ -74,19 +80,11 @@ if kind ~= 'm' then
   entry[#entry + 1] = target .. ' ' .. ARGV[12]
 end
 redis.call('XADD', KEYS[1], id, unpack(entry))
-if KEYS[7] then
-  redis.call('SET', KEYS[7], seq_text .. ' ' .. epoch .. ' ' .. ARGV[5], 'PX', ARGV[9])
+if duplicate then
+  redis.call('SET', duplicate, seq_text .. ' ' .. epoch .. ' ' .. ARGV[5], 'PX', ARGV[9])
 end
 
-local max_age = tonumber(ARGV[8])
-local numbering_kept = string.format('%.0f', 2 * max_age)
-redis.call('HSET', KEYS[2], 'epoch', epoch, 'seq', seq_text, 'run', run)
-if past then
-  redis.call('HSET', KEYS[2], 'past', past)
-end
-if kind == 'm' then
-  redis.call('HSET', KEYS[2], 'last', seq_text, 'at', ARGV[5])
-else
+if kind ~= 'm' then
   redis.call('HSET', KEYS[3], target, kind .. seq_text)
   redis.call('ZADD', KEYS[4], seq_text, seq_text)
   redis.call('PEXPIRE', KEYS[3], ARGV[8])
@@ -102,8 +100,8 @@ if branched then
     end
   end
 end
-move_receipt(KEYS[5], ARGV[3], seq_text, ARGV[10], numbering_kept)
-move_receipt(KEYS[6], ARGV[3], seq_text, ARGV[10], numbering_kept)
+move_receipt(KEYS[5], ARGV[3], seq_text)
+move_receipt(KEYS[6], ARGV[3], seq_text)
 
 -- Trimming. Entries are numbered without gaps, so their count tells the number of the first.
 local length = redis.call('XLEN', KEYS[1])
@@ -111,9 +109,9 @@ local first = seq - length + 1
 local keep = first + math.max(0, math.min(length - ARGV[7], TRIM_BY_COUNT))
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local max_age = tonumber(ARGV[8])
 if not due or length == 1 then
   due = ARGV[5] + max_age
-  redis.call('HSET', KEYS[2], 'due', string.format('%.0f', due))
 end
 if now >= tonumber(due) then
   local next_due = now
@@ -126,7 +124,7 @@ if now >= tonumber(due) then
     end
     keep = tonumber(string.match(old[1], '^%d+')) + 1
   end
-  redis.call('HSET', KEYS[2], 'due', string.format('%.0f', next_due))
+  due = next_due
 end
 if keep > first then
   redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', keep))
@@ -137,12 +135,40 @@ if keep > first then
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. string.format('%.0f', keep))
   end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[8])
-redis.call('PEXPIRE', KEYS[2], numbering_kept)
 
-publish(14, {
-  S = cmsgpack.pack(seq),
-  E = cmsgpack.pack(epoch),
-  M = cmsgpack.pack(ARGV[2] .. ':' .. epoch .. ':' .. seq_text),
-})
+local head = { 'epoch', epoch, 'seq', seq_text, 'run', run, 'due', string.format('%.0f', due) }
+local function note(field, value)
+  head[#head + 1] = field
+  head[#head + 1] = value
+end
+if past then
+  note('past', past)
+end
+if kind == 'm' then
+  note('last', seq_text)
+  note('at', ARGV[5])
+end
+-- Expiries are a little later than they need to be, so that not every append has to move them.
+local slack = math.floor(max_age / 32)
+local stale = length == 1 or now >= tonumber(fresh or 0)
+if stale then
+  note('fresh', string.format('%.0f', now + slack))
+end
+redis.call('HSET', KEYS[2], unpack(head))
+if stale then
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', max_age + slack))
+  redis.call('PEXPIRE', KEYS[2], string.format('%.0f', 2 * max_age + slack))
+end
+if stale or seq % RECEIPTS_COUNTED == 0 then
+  keep_receipts(KEYS[5], ARGV[10], 2 * max_age + slack)
+  keep_receipts(KEYS[6], ARGV[10], 2 * max_age + slack)
+end
+
+local message_id = ARGV[2] .. ':' .. epoch .. ':' .. seq_text
+if waits then
+  local leases = #KEYS - 3
+  local nodes, inbox, bodies = KEYS[leases + 1], KEYS[leases + 2], KEYS[leases + 3]
+  push_item(KEYS[leases], nodes, inbox, bodies, message_id, ARGV[14], true, ARGV[15], ARGV[16])
+end
+publish(17, { S = cmsgpack.pack(seq), E = cmsgpack.pack(epoch), M = cmsgpack.pack(message_id) })
 return { seq_text, epoch, ARGV[5], 0 }

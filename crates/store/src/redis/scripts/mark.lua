@@ -9,6 +9,7 @@ if seq == 0 then
 end
 local moved = 0
 for i = 2, #KEYS do
-  moved = move_receipt(KEYS[i], ARGV[1], string.format('%.0f', seq), ARGV[3], ARGV[4])
+  moved = move_receipt(KEYS[i], ARGV[1], string.format('%.0f', seq))
+  keep_receipts(KEYS[i], ARGV[3], ARGV[4])
 end
 return moved

@@ -12,6 +12,7 @@ if #dead == 0 then
 end
 local instance, seen = dead[1], string.format('%.0f', tonumber(dead[2]))
 local sockets = ARGV[1] .. instance
+local answer = { instance, 0, seen }
 
 -- The two parts of a pair: <bytes of the first>:<first><second>
 local function split(pair)
@@ -19,20 +20,24 @@ local function split(pair)
   return string.sub(pair, start, start + length - 1), string.sub(pair, start + length)
 end
 
-local answer = { instance, 0, seen }
-for _, entry in ipairs(redis.call('SPOP', sockets, ARGV[5])) do
+local function remove(entry)
   local socket, scoped = split(entry)
   local realm, user = split(scoped)
-  local online = ARGV[4]
-  if realm ~= '' then
-    online = online .. ':' .. realm
-  end
   redis.call('SREM', KEYS[2], #realm .. ':' .. realm .. socket)
-  forget_socket(ARGV[2] .. scoped, instance)
-  if not is_online(ARGV[2] .. scoped, KEYS[1], now) and redis.call('ZREM', online, user) == 1 then
+  local nodes = ARGV[2] .. scoped
+  forget_socket(nodes, instance)
+  if is_online(nodes, KEYS[1], now) then
+    return
+  end
+  local online = realm == '' and ARGV[4] or ARGV[4] .. ':' .. realm
+  if redis.call('ZREM', online, user) == 1 then
     redis.call('SET', ARGV[3] .. scoped, seen, 'PX', ARGV[6])
     answer[#answer + 1] = scoped
   end
+end
+
+for _, entry in ipairs(redis.call('SPOP', sockets, ARGV[5])) do
+  remove(entry)
 end
 answer[2] = redis.call('SCARD', sockets)
 return answer
