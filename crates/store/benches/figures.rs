@@ -1,15 +1,18 @@
-//! What the shared state costs, in a Redis of its own: bytes for each socket, commands for each operation, a dead node's
-//! clean-up and what others notice of it.
+//! What the shared state costs, in a Redis of its own: bytes for each socket, commands and microseconds for each operation,
+//! a dead node's clean-up and what others notice of it.
 //!
 //! `cargo bench -p trunkline-store [-- --sockets N] [--nodes N]`: 1,000,000 sockets on 50 nodes unless told otherwise.
-//! Ends with 1 if a bound is missed.
+//! Ends with 1 if a bound is missed. Times of Redis are those of its processor: on a machine that has other things to do
+//! they say more than the times that passed.
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use redis::aio::MultiplexedConnection;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use trunkline_store::{Joined, Limits, NewEntry, NodeIdentity, NodeLoad, Session, Store, keys};
+use trunkline_store::{
+    Fill, Joined, Kind, Limits, NewEntry, NodeIdentity, NodeLoad, Part, Publication, Session, Store, keys,
+};
 use trunkline_testkit::RedisServer;
 
 const BYTES_PER_SOCKET: f64 = 600.0;
@@ -36,7 +39,7 @@ async fn main() -> ExitCode {
     met &= memory(&scale, &nodes, &mut redis).await;
     count(&nodes).await;
     met &= clean_up(&scale, &nodes, &mut redis).await;
-    commands(&nodes, &mut redis).await;
+    operations(&nodes, &mut redis).await;
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -88,20 +91,43 @@ async fn used_memory(redis: &mut MultiplexedConnection) -> f64 {
     used.trim().parse().expect("a number")
 }
 
+/// What Redis has worked since it started.
+async fn server_cpu(redis: &mut MultiplexedConnection) -> Duration {
+    let info: String = redis::cmd("INFO").arg("cpu").query_async(redis).await.expect("INFO");
+    let field = |name: &str| -> f64 {
+        let of = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a part of INFO");
+        of.trim().parse().expect("seconds")
+    };
+    Duration::from_secs_f64(field("used_cpu_user") + field("used_cpu_sys"))
+}
+
+/// What this program has worked since it started; on Linux.
+fn own_cpu() -> Duration {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name in brackets: state, then ten others, then the time in programs and in the kernel.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Duration::from_secs_f64(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND)
+}
+
 async fn memory(scale: &Scale, nodes: &[Store], redis: &mut MultiplexedConnection) -> bool {
     let empty = used_memory(redis).await;
+    let (worked, own) = (server_cpu(redis).await, own_cpu());
     let took = for_all(scale, async |n, socket| {
         let (user, socket) = ids(socket);
         nodes[n].presence.connect(&user, &socket).await.expect("a connect");
     })
     .await;
     let sockets = scale.sockets as f64;
+    let (worked, own) = (server_cpu(redis).await - worked, own_cpu() - own);
     let present = used_memory(redis).await;
     println!(
-        "{} sockets on {} nodes connected in {took:.1?}: {:.0} a second",
+        "{} sockets on {} nodes connected in {took:.1?}: {:.0} a second; {:.1} µs of Redis and {:.1} µs of the nodes each",
         scale.sockets,
         scale.nodes,
-        sockets / took.as_secs_f64()
+        sockets / took.as_secs_f64(),
+        worked.as_secs_f64() * 1e6 / sockets,
+        own.as_secs_f64() * 1e6 / sockets
     );
     println!("presence: {:.0} bytes of Redis for each socket", (present - empty) / sockets);
 
@@ -156,6 +182,9 @@ async fn clean_up(scale: &Scale, nodes: &[Store], redis: &mut MultiplexedConnect
         let () = ended.expect("a lease");
     }
     let quiet = reads(&nodes[2], Duration::from_secs(1), scale.sockets).await;
+    let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(redis).await.expect("RESETSTAT");
+    let mut own = redis.clone();
+    let worked = server_cpu(redis).await;
     let sweeping = async {
         let started = Instant::now();
         let mut gone = 0;
@@ -163,15 +192,17 @@ async fn clean_up(scale: &Scale, nodes: &[Store], redis: &mut MultiplexedConnect
             let found = nodes[1].presence.sweep().await.expect("a sweep").len();
             gone += found;
             if found == 0 {
-                return (gone, started.elapsed());
+                return (gone, started.elapsed(), server_cpu(&mut own).await);
             }
         }
     };
     let during = Duration::from_secs(2);
-    let ((gone, took), mut busy) = tokio::join!(sweeping, reads(&nodes[2], during, scale.sockets));
+    let ((gone, took, swept), mut busy) = tokio::join!(sweeping, reads(&nodes[2], during, scale.sockets));
     let mut quiet = quiet;
     let (p99, quiet_p99) = (quantile(&mut busy, 0.99), quantile(&mut quiet, 0.99));
+    let worked = swept - worked;
     println!("{gone} sockets of a dead node, each in a room, cleaned up in {took:.2?} (at most {CLEANED_WITHIN:?})");
+    println!("Redis worked {worked:.2?} of that, reads included; {}", slow(redis).await);
     println!("reads meanwhile: {p99:.2?} p99 of {} (at most {READ_P99:?}; {quiet_p99:.2?} before)", busy.len());
     gone == of_node(scale, 0).len() && took < CLEANED_WITHIN && p99 < READ_P99
 }
@@ -187,66 +218,118 @@ async fn reads(store: &Store, during: Duration, users: usize) -> Vec<Duration> {
     times
 }
 
-/// The commands that Redis carried out for one operation each, those inside scripts too.
-async fn commands(nodes: &[Store], redis: &mut MultiplexedConnection) {
+/// How long the longest scripts took since statistics began.
+async fn slow(redis: &mut MultiplexedConnection) -> String {
+    let info: String = redis::cmd("INFO").arg("latencystats").query_async(redis).await.expect("INFO");
+    let line = info.lines().find_map(|line| line.strip_prefix("latency_percentiles_usec_evalsha:"));
+    format!("µs for each script: {}", line.unwrap_or("unknown to this Redis").replace([',', '='], " "))
+}
+
+/// Each operation, as often as gives a mean.
+const REPEATED: usize = 500;
+
+/// What is measured one by one, in an order in which each can succeed.
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    Connect,
+    Session,
+    Join,
+    Send,
+    Direct,
+    Get,
+    Count,
+    Leave,
+    Disconnect,
+}
+
+const OPERATIONS: [Operation; 9] = [
+    Operation::Connect,
+    Operation::Session,
+    Operation::Join,
+    Operation::Send,
+    Operation::Direct,
+    Operation::Get,
+    Operation::Count,
+    Operation::Leave,
+    Operation::Disconnect,
+];
+
+/// What Redis did for each operation, called one after the other.
+async fn operations(nodes: &[Store], redis: &mut MultiplexedConnection) {
     let store = &nodes[1];
-    let room = ["room-1".to_owned()];
-    for round in 0..2 {
-        let (user, socket) = (format!("late-{round}"), format!("late-socket-{round}"));
-        let id = store.sessions.new_id();
-        let session = Session { socket: socket.clone(), user: user.clone(), namespace: "/".into(), rooms: Vec::new() };
-        for operation in ["connect", "join", "send", "leave", "disconnect"] {
-            let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(redis).await.expect("RESETSTAT");
-            match operation {
-                "connect" => {
-                    let (presence, sessions) = (&store.presence, &store.sessions);
-                    tokio::try_join!(presence.connect(&user, &socket), sessions.begin(&id, &session)).map(drop)
-                }
-                "join" => store.presence.join("room-1", &user, &socket, &room).await.map(|joined| {
-                    assert!(matches!(joined, Joined::In(_)));
-                }),
-                "send" => store.log.append(message(&user, round), &[]).await.map(drop),
-                "leave" => store.presence.leave("room-1", &user, &socket).await,
-                _ => store.presence.disconnect(&user, &socket).await.map(drop),
-            }
-            .expect("an operation");
-            // The first round loads scripts.
-            if round == 1 {
-                println!("{operation}: {}", stats(redis).await);
-            }
+    for operation in OPERATIONS {
+        // Loads the script.
+        operation.once(store, 0).await;
+        let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(redis).await.expect("RESETSTAT");
+        let worked = server_cpu(redis).await;
+        for n in 1..=REPEATED {
+            operation.once(store, n).await;
         }
+        let worked = (server_cpu(redis).await - worked).as_secs_f64() * 1e6 / REPEATED as f64;
+        println!("{operation:?}: {worked:.0} µs of Redis; {}", stats(redis).await);
     }
 }
 
-fn message(user: &str, round: usize) -> NewEntry {
+impl Operation {
+    async fn once(self, store: &Store, n: usize) {
+        let (user, socket) = (format!("late-{n:07}"), format!("late-socket-{n:08}"));
+        let room = format!("room-{}", n % 10);
+        let outcome = match self {
+            Self::Connect => store.presence.connect(&user, &socket).await.map(drop),
+            Self::Session => {
+                let session = Session { socket, user, namespace: "/".into(), rooms: Vec::new() };
+                store.sessions.begin(&store.sessions.new_id(), &session).await
+            }
+            Self::Join => store.presence.join(&room, &user, &socket, std::slice::from_ref(&room)).await.map(|joined| {
+                assert!(matches!(joined, Joined::In(_)));
+            }),
+            Self::Send => store.log.append(message(&room, &user, n), &[to_room()]).await.map(drop),
+            Self::Direct => store.log.append(message(&format!("dm:{user}:x"), &user, n), &[to_room()]).await.map(drop),
+            Self::Get => store.presence.get(&[user]).await.map(drop),
+            Self::Count => store.presence.count().await.map(drop),
+            Self::Leave => store.presence.leave(&room, &user, &socket).await,
+            Self::Disconnect => store.presence.disconnect(&user, &socket).await.map(drop),
+        };
+        outcome.unwrap_or_else(|error| panic!("{self:?}: {error}"));
+    }
+}
+
+fn to_room() -> Publication {
+    let literal = || Part::Literal("a packet in msgpack around the holes, about so long".into());
+    Publication { channel: b"socket.io#/#room#".to_vec(), parts: vec![literal(), Part::Fill(Fill::Seq), literal()] }
+}
+
+fn message(conversation: &str, user: &str, n: usize) -> NewEntry {
     NewEntry {
-        conversation: "room-1".into(),
-        kind: trunkline_store::Kind::Message,
+        conversation: conversation.into(),
+        kind: Kind::Message,
         sender: user.into(),
         participants: vec![user.into()],
-        client_message_id: Some(round.to_string()),
+        client_message_id: Some(n.to_string()),
         timestamp_ms: 1_800_000_000_000,
         body: "{\"content\":\"hello\"}".into(),
     }
 }
 
-/// `command×calls`, by name, and the microseconds of the scripts.
+/// For each operation: microseconds in scripts, and `command×calls`, by name; those inside scripts too.
 async fn stats(redis: &mut MultiplexedConnection) -> String {
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.expect("INFO");
-    let mut micros = 0.0;
+    let mut in_scripts = 0.0;
     let mut calls: Vec<String> = Vec::new();
     for line in info.lines() {
         let Some((name, of)) = line.strip_prefix("cmdstat_").and_then(|line| line.split_once(':')) else { continue };
-        let field = |field: &str| of.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('='));
-        if name.starts_with("config") {
+        let field = |field: &str| -> f64 {
+            let value = of.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('='));
+            value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+        };
+        if matches!(name, "config|resetstat" | "info") {
             continue;
         }
-        // What scripts call is in the time of the script already.
-        if matches!(name, "evalsha" | "zcard" | "smismember") {
-            micros += field("usec").and_then(|usec| usec.parse::<f64>().ok()).unwrap_or(0.0);
+        if name == "evalsha" {
+            in_scripts = field("usec");
         }
-        calls.push(format!("{name}×{}", field("calls").unwrap_or("?")));
+        calls.push(format!("{name}×{:.2}", field("calls") / REPEATED as f64));
     }
     calls.sort_unstable();
-    format!("{micros:.0} µs in Redis: {}", calls.join(" "))
+    format!("{:.1} µs in scripts; {}", in_scripts / REPEATED as f64, calls.join(" "))
 }

@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     backend: Backend,
     published: mpsc::UnboundedReceiver<Published>,
     _subscriber: JoinSet<()>,
-    _server: Option<RedisServer>,
+    server: Option<RedisServer>,
 }
 
 impl Bench {
@@ -37,7 +37,7 @@ impl Bench {
             backend,
             published,
             _subscriber: JoinSet::new(),
-            _server: None,
+            server: None,
         }
     }
 
@@ -45,7 +45,7 @@ impl Bench {
     pub(crate) async fn redis() -> Self {
         let server = RedisServer::start().await;
         let bench = Self::at(&server.url()).await;
-        Self { _server: Some(server), ..bench }
+        Self { server: Some(server), ..bench }
     }
 
     /// In a Redis that is there already, and empty.
@@ -65,12 +65,18 @@ impl Bench {
             }
         });
         let backend = Backend::Redis(topology);
-        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: subscriber, _server: None }
+        Self { store: backend.store(LogLimits::default()), backend, published, _subscriber: subscriber, server: None }
     }
 
     /// The same place, with other limits.
     pub(crate) fn with_limits(&self, limits: impl Into<Limits>) -> Store {
         self.backend.store(limits)
+    }
+
+    /// Forgets all data of the server that was started for this.
+    pub(crate) async fn empty(&self) {
+        let server = self.server.as_ref().unwrap();
+        let () = redis::cmd("FLUSHALL").query_async(&mut server.connection().await).await.unwrap();
     }
 
     /// The next `count` publications.
@@ -105,6 +111,7 @@ impl Backend {
 }
 
 /// Runs a test, and fails it when it takes too long.
-pub(crate) async fn within_deadline(test: impl Future<Output = ()>) {
-    assert!(tokio::time::timeout(DEADLINE, test).await.is_ok(), "the test did not end within {DEADLINE:?}");
+pub(crate) async fn within_deadline<T>(test: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(DEADLINE, test).await;
+    outcome.unwrap_or_else(|_| panic!("the test did not end within {DEADLINE:?}"))
 }

@@ -8,6 +8,7 @@ mod inbox;
 mod lists;
 mod log;
 mod memos;
+mod model;
 mod nodes;
 mod presence;
 mod realms;
@@ -99,7 +100,8 @@ conformance! {
         an_item_that_comes_again_changes_nothing,
         what_can_be_sent_to_a_socket_is_kept_only_if_asked,
         a_full_inbox_drops_the_oldest_and_says_so,
-        an_item_that_is_too_large_is_refused;
+        an_item_that_is_too_large_is_refused,
+        an_entry_waits_for_whoever_is_offline_and_once;
     documents:
         the_last_writer_wins_unless_it_names_what_it_replaces,
         of_racing_writers_with_one_base_one_wins,

@@ -7,6 +7,7 @@ mod nodes;
 mod outage;
 mod sessions;
 mod slots;
+mod truth;
 mod turns;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,6 +45,7 @@ async fn members(store: &Store, room: &str) -> Vec<Member> {
 }
 
 /// Runs a test, and fails it when it takes too long.
-async fn within_deadline(test: impl Future<Output = ()>) {
-    assert!(tokio::time::timeout(DEADLINE, test).await.is_ok(), "the test did not end within {DEADLINE:?}");
+async fn within_deadline<T>(test: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(DEADLINE, test).await;
+    outcome.unwrap_or_else(|_| panic!("the test did not end within {DEADLINE:?}"))
 }
