@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep_until, timeout},
@@ -26,8 +27,10 @@ use crate::{
 pub(crate) struct Node {
     topology: Topology,
     target: Target,
+    /// The connection, while there is one.
+    link: RwLock<Option<Arc<Link>>>,
     /// Held while connecting, so that callers share one attempt.
-    state: Mutex<State>,
+    attempts: Mutex<Attempts>,
     connects: Arc<AtomicU64>,
 }
 
@@ -39,8 +42,7 @@ pub(crate) enum Target {
     Master,
 }
 
-struct State {
-    link: Option<Arc<Link>>,
+struct Attempts {
     backoff: Backoff,
     /// Not before.
     next_attempt: Option<Instant>,
@@ -48,35 +50,49 @@ struct State {
 
 impl Node {
     pub(crate) fn new(topology: Topology, target: Target, connects: Arc<AtomicU64>) -> Self {
-        let state = State { link: None, backoff: Backoff::new(), next_attempt: None };
-        Self { topology, target, state: Mutex::new(state), connects }
+        let attempts = Mutex::new(Attempts { backoff: Backoff::new(), next_attempt: None });
+        Self { topology, target, link: RwLock::default(), attempts, connects }
     }
 
-    /// A connection that is not known to be broken. Waits for the pause after a failed attempt, and makes one attempt.
+    /// A connection that is not known to be broken. Without one, waits for the pause after a failed attempt, and makes one attempt.
     pub(crate) async fn link(&self) -> Result<Arc<Link>> {
-        let mut state = self.state.lock().await;
-        if let Some(link) = state.link.as_ref().filter(|link| self.is_good(link)) {
-            return Ok(Arc::clone(link));
+        match self.good_link() {
+            Some(link) => Ok(link),
+            // Boxed, because every command has a future with room for this, and few need it.
+            None => Box::pin(self.connected()).await,
+        }
+    }
+
+    fn good_link(&self) -> Option<Arc<Link>> {
+        self.link.read().as_ref().filter(|link| self.is_good(link)).map(Arc::clone)
+    }
+
+    async fn connected(&self) -> Result<Arc<Link>> {
+        let mut attempts = self.attempts.lock().await;
+        // Whoever waited finds it done.
+        if let Some(link) = self.good_link() {
+            return Ok(link);
         }
         // Dropped first, so that a failed attempt leaves no connection that is known to be broken.
-        state.link = None;
-        if let Some(next_attempt) = state.next_attempt {
+        *self.link.write() = None;
+        if let Some(next_attempt) = attempts.next_attempt {
             sleep_until(next_attempt).await;
         }
         // Counts as failed until it has not: a caller that gives up halfway leaves it so.
-        let pause: Duration = state.backoff.next();
+        let pause: Duration = attempts.backoff.next();
         let elective = self.topology.elects_masters();
-        state.next_attempt = Some(Instant::now() + if elective { pause.min(ELECTION_PAUSE) } else { pause });
+        attempts.next_attempt = Some(Instant::now() + if elective { pause.min(ELECTION_PAUSE) } else { pause });
         // Where another server may take over, one that does not answer must not take the whole time of a caller.
         let connecting = timeout(if elective { DISCOVERY } else { DEADLINE }, self.connect());
         let connected = connecting.await.unwrap_or_else(|_| Err(self.no_answer()));
         let link = Arc::new(connected.inspect_err(|error| {
             tracing::debug!(%error, cause = %error.cause(), "could not connect to redis");
         })?);
-        state.backoff.reset();
-        state.next_attempt = None;
+        attempts.backoff.reset();
+        attempts.next_attempt = None;
         self.connects.fetch_add(1, Ordering::AcqRel);
-        Ok(Arc::clone(state.link.insert(link)))
+        *self.link.write() = Some(Arc::clone(&link));
+        Ok(link)
     }
 
     /// Neither known to be broken nor to lead to a master that has been replaced.

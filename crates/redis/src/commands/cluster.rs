@@ -81,19 +81,24 @@ impl Cluster {
     /// The map; asked for anew if there is doubt. If nobody answers, the old one is better than none.
     async fn current(&self) -> Result<Arc<SlotMap>> {
         if self.stale.load(Ordering::Acquire) {
-            let _one_at_a_time = self.asking.lock().await;
-            // Whoever waited finds it done.
-            if self.stale.swap(false, Ordering::AcqRel) {
-                let asked = self.ask().await;
-                if let Err(error) = asked {
-                    self.doubt();
-                    if self.map.lock().is_empty() {
-                        return Err(error);
-                    }
-                }
-            }
+            // Boxed, because every command has a future with room for this, and few need it.
+            Box::pin(self.look_again()).await?;
         }
         Ok(Arc::clone(&self.map.lock()))
+    }
+
+    async fn look_again(&self) -> Result<()> {
+        let _one_at_a_time = self.asking.lock().await;
+        // Whoever waited finds it done.
+        if self.stale.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.ask().await
+        {
+            self.doubt();
+            if self.map.lock().is_empty() {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     async fn ask(&self) -> Result<()> {

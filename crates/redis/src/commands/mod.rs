@@ -283,3 +283,27 @@ async fn send(link: &Link, command: &Cmd, asking: bool) -> RedisResult<Value> {
 fn converted<T: FromRedisValue>(value: Value) -> Result<T> {
     from_redis_value(value).map_err(|source| Error::Unexpected { source: source.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of commands may wait at a time, each in the task of a socket.
+    const LARGEST: usize = 2560;
+
+    #[test]
+    fn a_command_that_waits_takes_little_room() {
+        let topology: Topology = "redis://127.0.0.1:1".parse().unwrap();
+        let (commands, ping) = (Commands::new(&topology), redis::cmd("PING"));
+        let script = redis::Script::new("return 1");
+        let script = script.prepare_invoke();
+        for size in [
+            size_of_val(&commands.command::<Value>(&ping)),
+            size_of_val(&commands.idempotent::<Value>(&ping)),
+            size_of_val(&commands.script::<Value>(&script)),
+            size_of_val(&commands.batch(&[])),
+        ] {
+            assert!(size <= LARGEST, "{size} bytes");
+        }
+    }
+}
