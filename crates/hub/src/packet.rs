@@ -1,6 +1,12 @@
 //! What travels: the arguments of an event or an ack, encoded once and shared by every recipient.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    num::NonZeroU32,
+    sync::OnceLock,
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -159,12 +165,28 @@ pub struct Packet {
     pub(crate) event: Encoded,
     pub(crate) socketioxide: OnceLock<crate::lanes::socketioxide::Prepared>,
     pub(crate) websocket: OnceLock<Box<[Bytes]>>,
+    subject: OnceLock<NonZeroU32>,
 }
 
 impl Packet {
     /// A packet that carries `event`.
     pub fn new(event: Encoded) -> Self {
-        Self { event, socketioxide: OnceLock::new(), websocket: OnceLock::new() }
+        Self { event, socketioxide: OnceLock::new(), websocket: OnceLock::new(), subject: OnceLock::new() }
+    }
+
+    /// What it is news of, as a hash of the event's name and the ids in its payload (fields called `id` or `…Id`, `from`): of
+    /// somebody's cursor in a document, say. The newest volatile packet of a subject is worth more than those before.
+    pub(crate) fn subject(&self) -> NonZeroU32 {
+        *self.subject.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            self.event.event_name().hash(&mut hasher);
+            let payload = self.event.payload::<BTreeMap<String, serde_json::Value>>().ok().flatten();
+            let is_id = |field: &String| field == "id" || field == "from" || field.ends_with("Id");
+            for (field, value) in payload.iter().flatten().filter(|(field, _)| is_id(field)) {
+                (field, value.as_str(), value.as_u64()).hash(&mut hasher);
+            }
+            NonZeroU32::new(hasher.finish() as u32).unwrap_or(NonZeroU32::MIN)
+        })
     }
 
     /// What it carries.
@@ -185,6 +207,22 @@ mod tests {
         assert_eq!(&*event.text, r#"["typing:start",{"conversationId":"general"}]"#);
         assert_eq!(event.event_name().as_deref(), Some("typing:start"));
         assert_eq!(event.payload::<Value>().unwrap(), Some(json!({"conversationId": "general"})));
+    }
+
+    #[test]
+    fn the_subject_of_an_event_is_its_name_and_whom_it_is_about() {
+        let subject = |text: &str| Packet::new(Encoded::new(text.to_owned(), Vec::new())).subject();
+        let ada = subject(r#"["document:cursor",{"documentId":"d","userId":"ada","position":1}]"#);
+        assert_eq!(ada, subject(r#"["document:cursor",{"userId":"ada","position":{"line":7},"documentId":"d"}]"#));
+        for other in [
+            r#"["document:cursor",{"documentId":"d","userId":"bob","position":1}]"#,
+            r#"["document:cursor",{"documentId":"e","userId":"ada","position":1}]"#,
+            r#"["document:joined",{"documentId":"d","userId":"ada"}]"#,
+            r#"["document:cursor","ada"]"#,
+        ] {
+            assert_ne!(ada, subject(other), "{other}");
+        }
+        assert_eq!(subject("[\"tick\",1]"), subject("[\"tick\",2]"));
     }
 
     #[test]

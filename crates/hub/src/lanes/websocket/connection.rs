@@ -21,7 +21,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     Lane,
     frame::{self, Decoder, Message, Next},
-    outbox::{Outbox, SLICES},
+    outbox::{Outbox, PONGS, SLICES, Volatile},
     packet::{self, Incoming, Kind},
 };
 use crate::{
@@ -243,7 +243,7 @@ impl Connection {
             Message::Binary(bytes) => self.attachment(bytes, partial),
             Message::Ping(payload) => {
                 // Dropped when the peer reads nothing: then it has no use for it.
-                let _ = self.outbox.lock().push(&[frame::pong(payload)], true, self.lane.options.outbox_bytes);
+                let _ = self.outbox.lock().push(&[frame::pong(payload)], PONGS, self.lane.options.outbox_bytes);
                 self.flush();
                 Then::Read
             }
@@ -379,7 +379,7 @@ impl Connection {
 
     /// Says something that is not for one socket. A peer that asks and asks and reads no answers is cut off.
     fn answer(self: &Arc<Self>, frame: Bytes) {
-        let pushed = self.outbox.lock().push(&[frame], false, self.lane.options.outbox_bytes);
+        let pushed = self.outbox.lock().push(&[frame], None, self.lane.options.outbox_bytes);
         match pushed {
             Err(SendError::Full) => self.stalled(),
             _ => self.flush(),
@@ -559,7 +559,7 @@ struct Way {
 }
 
 impl Way {
-    fn push(&self, frames: &[Bytes], volatile: bool) -> Result<(), SendError> {
+    fn push(&self, frames: &[Bytes], volatile: Volatile) -> Result<(), SendError> {
         let limit = self.connection.lane.options.outbox_bytes;
         let mut outbox = self.connection.outbox.lock();
         if self.open.load(Ordering::Acquire) {
@@ -580,19 +580,19 @@ impl Way {
 impl LaneOutbox for Way {
     fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
         let frames = packet.websocket.get_or_init(|| packet::event(&self.namespace, None, &packet.event));
-        self.push(frames, volatile)?;
+        self.push(frames, volatile.then(|| packet.subject()))?;
         self.flush(flush);
         Ok(())
     }
 
     fn send_with_id(&self, _: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
-        self.push(&packet::event(&self.namespace, Some(id), &packet.event), false)?;
+        self.push(&packet::event(&self.namespace, Some(id), &packet.event), None)?;
         self.flush(Flush::Now);
         Ok(())
     }
 
     fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
-        self.push(&packet::ack(&self.namespace, id, args), false)?;
+        self.push(&packet::ack(&self.namespace, id, args), None)?;
         self.flush(Flush::Now);
         Ok(())
     }

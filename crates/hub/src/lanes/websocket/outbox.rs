@@ -1,6 +1,6 @@
 //! What waits to be written to one connection: bounded by bytes, shared with all other recipients.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{collections::VecDeque, io::IoSlice, num::NonZeroU32};
 
 use bytes::{Buf, Bytes};
 
@@ -8,6 +8,15 @@ use crate::lanes::SendError;
 
 /// Pieces that go into one system call.
 pub(super) const SLICES: usize = 64;
+
+/// Of a packet that may be dropped: [what it is news of](crate::Packet::subject).
+pub(super) type Volatile = Option<NonZeroU32>;
+
+/// Answers to a peer's pings: the latest one counts (RFC 6455, 5.5.3).
+pub(super) const PONGS: Volatile = Some(NonZeroU32::MIN);
+
+/// In a full outbox so many pieces, from the last, are looked through for an older packet of the same subject.
+const LOOKED_THROUGH: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -23,24 +32,26 @@ pub(super) struct Outbox {
 struct Piece {
     bytes: Bytes,
     /// May be dropped to make room, together with the pieces of the same packet that follow it.
-    volatile: bool,
+    volatile: Volatile,
     /// Whether the piece before is of the same packet.
     continues: bool,
 }
 
 impl Outbox {
-    /// Queues a packet, whole or not at all. When it does not fit, volatile packets give way first.
-    pub(super) fn push(&mut self, frames: &[Bytes], volatile: bool, limit: usize) -> Result<(), SendError> {
+    /// Queues a packet, whole or not at all. When it does not fit, volatile packets give way first: to one of the same subject,
+    /// so that a reader who comes round finds where things stand, or to what must not be dropped.
+    pub(super) fn push(&mut self, frames: &[Bytes], volatile: Volatile, limit: usize) -> Result<(), SendError> {
         if self.closed {
             return Err(SendError::Closed);
         }
         let size: usize = frames.iter().map(Bytes::len).sum();
         // A packet larger than the limit goes out when nothing else waits.
         if self.bytes + size > limit && self.bytes > 0 {
-            if volatile {
-                return Err(SendError::Full);
+            if let Some(subject) = volatile {
+                self.drop_older(subject, (self.bytes + size).saturating_sub(limit));
+            } else {
+                self.drop_volatile();
             }
-            self.drop_volatile();
             if self.bytes + size > limit && self.bytes > 0 {
                 return Err(SendError::Full);
             }
@@ -52,7 +63,7 @@ impl Outbox {
     /// Queues what must not be refused: answers to pings, the last words.
     pub(super) fn push_anyway(&mut self, frame: Bytes) {
         if !self.closed {
-            self.append(&[frame], false);
+            self.append(&[frame], None);
         }
     }
 
@@ -126,7 +137,7 @@ impl Outbox {
         self.pieces = VecDeque::new();
     }
 
-    fn append(&mut self, frames: &[Bytes], volatile: bool) {
+    fn append(&mut self, frames: &[Bytes], volatile: Volatile) {
         for (number, frame) in frames.iter().enumerate() {
             self.bytes += frame.len();
             self.pieces.push_back(Piece { bytes: frame.clone(), volatile, continues: number > 0 });
@@ -137,9 +148,9 @@ impl Outbox {
     fn begun(&mut self) {
         let mut pieces = self.pieces.iter_mut();
         if let Some(first) = pieces.next() {
-            first.volatile = false;
+            first.volatile = None;
         }
-        pieces.take_while(|piece| piece.continues).for_each(|piece| piece.volatile = false);
+        pieces.take_while(|piece| piece.continues).for_each(|piece| piece.volatile = None);
     }
 
     fn drop_volatile(&mut self) {
@@ -149,11 +160,25 @@ impl Outbox {
         }
         let bytes = &mut self.bytes;
         self.pieces.retain(|piece| {
-            if piece.volatile {
+            if piece.volatile.is_some() {
                 *bytes -= piece.bytes.len();
             }
-            !piece.volatile
+            piece.volatile.is_none()
         });
+    }
+
+    /// Drops the latest packet of a subject, if it is of one piece and gives back as much as is `needed`.
+    fn drop_older(&mut self, subject: NonZeroU32, needed: usize) {
+        let from = self.pieces.len().saturating_sub(LOOKED_THROUGH);
+        let is_older = |piece: &Piece| piece.volatile == Some(subject) && piece.bytes.len() >= needed;
+        let Some(at) = self.pieces.range(from..).rposition(is_older).map(|at| from + at) else { return };
+        let is_whole = |at: usize| self.pieces.get(at).is_none_or(|piece| !piece.continues);
+        if is_whole(at)
+            && is_whole(at + 1)
+            && let Some(older) = self.pieces.remove(at)
+        {
+            self.bytes -= older.bytes.len();
+        }
     }
 }
 
@@ -162,6 +187,8 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 100;
+    const NEWS: Volatile = NonZeroU32::new(1);
+    const OTHER_NEWS: Volatile = NonZeroU32::new(2);
 
     fn packet(sizes: &[usize], fill: u8) -> Vec<Bytes> {
         sizes.iter().map(|&size| Bytes::from(vec![fill; size])).collect()
@@ -185,8 +212,8 @@ mod tests {
     fn everything_goes_out_in_order_however_little_is_taken_at_a_time() {
         for step in [1, 3, 10, 1000] {
             let mut outbox = Outbox::default();
-            outbox.push(&packet(&[10, 2, 5], 1), false, LIMIT).unwrap();
-            outbox.push(&packet(&[7], 2), true, LIMIT).unwrap();
+            outbox.push(&packet(&[10, 2, 5], 1), None, LIMIT).unwrap();
+            outbox.push(&packet(&[7], 2), NEWS, LIMIT).unwrap();
             outbox.push_anyway(Bytes::from_static(&[3]));
             assert_eq!(written(&mut outbox, step), [vec![1; 17], vec![2; 7], vec![3]].concat());
         }
@@ -195,12 +222,12 @@ mod tests {
     #[test]
     fn volatile_packets_give_way_whole() {
         let mut outbox = Outbox::default();
-        outbox.push(&packet(&[20], 1), false, LIMIT).unwrap();
-        outbox.push(&packet(&[10, 30], 2), true, LIMIT).unwrap();
-        outbox.push(&packet(&[30], 3), false, LIMIT).unwrap();
-        assert_eq!(outbox.push(&packet(&[40], 4), true, LIMIT), Err(SendError::Full));
-        outbox.push(&packet(&[50], 5), false, LIMIT).unwrap();
-        assert_eq!(outbox.push(&packet(&[1], 6), false, LIMIT), Err(SendError::Full));
+        outbox.push(&packet(&[20], 1), None, LIMIT).unwrap();
+        outbox.push(&packet(&[10, 30], 2), NEWS, LIMIT).unwrap();
+        outbox.push(&packet(&[30], 3), None, LIMIT).unwrap();
+        assert_eq!(outbox.push(&packet(&[40], 4), NEWS, LIMIT), Err(SendError::Full));
+        outbox.push(&packet(&[50], 5), None, LIMIT).unwrap();
+        assert_eq!(outbox.push(&packet(&[1], 6), None, LIMIT), Err(SendError::Full));
         assert_eq!(written(&mut outbox, 1000), [vec![1; 20], vec![3; 30], vec![5; 50]].concat());
     }
 
@@ -208,30 +235,53 @@ mod tests {
     fn a_volatile_packet_that_has_begun_is_finished() {
         for already in [5, 10, 15] {
             let mut outbox = Outbox::default();
-            outbox.push(&packet(&[10, 30], 2), true, LIMIT).unwrap();
-            outbox.push(&packet(&[20], 3), true, LIMIT).unwrap();
+            outbox.push(&packet(&[10, 30], 2), NEWS, LIMIT).unwrap();
+            outbox.push(&packet(&[20], 3), NEWS, LIMIT).unwrap();
             outbox.advance(already);
-            outbox.push(&packet(&[60], 4), false, LIMIT).unwrap();
+            outbox.push(&packet(&[60], 4), None, LIMIT).unwrap();
             let rest = [vec![2; 40 - already], vec![4; 60]].concat();
             assert_eq!(written(&mut outbox, 1000), rest, "{already} bytes were out");
         }
     }
 
     #[test]
+    fn the_newest_of_a_subject_takes_the_place_of_an_older_one() {
+        let mut outbox = Outbox::default();
+        outbox.push(&packet(&[20], 1), None, LIMIT).unwrap();
+        outbox.push(&packet(&[20], 2), NEWS, LIMIT).unwrap();
+        outbox.push(&packet(&[20], 3), OTHER_NEWS, LIMIT).unwrap();
+        outbox.push(&packet(&[40], 4), None, LIMIT).unwrap();
+        outbox.push(&packet(&[18], 5), NEWS, LIMIT).unwrap();
+        assert_eq!(outbox.push(&packet(&[30], 6), NEWS, LIMIT), Err(SendError::Full), "it would not fit even so");
+        assert_eq!(outbox.push(&packet(&[10], 7), NonZeroU32::new(3), LIMIT), Err(SendError::Full), "nothing is older");
+        assert_eq!(written(&mut outbox, 1000), [vec![1; 20], vec![3; 20], vec![4; 40], vec![5; 18]].concat());
+    }
+
+    #[test]
+    fn packets_of_several_pieces_and_such_as_have_begun_are_not_replaced() {
+        let mut outbox = Outbox::default();
+        outbox.push(&packet(&[50], 1), NEWS, LIMIT).unwrap();
+        outbox.push(&packet(&[30, 20], 2), NEWS, LIMIT).unwrap();
+        outbox.advance(1);
+        assert_eq!(outbox.push(&packet(&[20], 3), NEWS, LIMIT), Err(SendError::Full));
+        assert_eq!(written(&mut outbox, 1000), [vec![1; 49], vec![2; 50]].concat());
+    }
+
+    #[test]
     fn one_packet_larger_than_the_limit_goes_out_by_itself() {
         let mut outbox = Outbox::default();
-        outbox.push(&packet(&[500], 1), false, LIMIT).unwrap();
-        assert_eq!(outbox.push(&packet(&[1], 1), false, LIMIT), Err(SendError::Full));
+        outbox.push(&packet(&[500], 1), None, LIMIT).unwrap();
+        assert_eq!(outbox.push(&packet(&[1], 1), None, LIMIT), Err(SendError::Full));
     }
 
     #[test]
     fn what_is_held_follows_what_releases_it() {
         let mut outbox = Outbox::default();
         outbox.hold(&packet(&[3], 2), LIMIT).unwrap();
-        outbox.push(&packet(&[1], 9), false, LIMIT).unwrap();
+        outbox.push(&packet(&[1], 9), None, LIMIT).unwrap();
         outbox.release(Bytes::from_static(&[1]));
         assert_eq!(written(&mut outbox, 1000), [9, 1, 2, 2, 2]);
         outbox.close();
-        assert_eq!(outbox.push(&packet(&[1], 1), false, LIMIT), Err(SendError::Closed));
+        assert_eq!(outbox.push(&packet(&[1], 1), None, LIMIT), Err(SendError::Closed));
     }
 }
