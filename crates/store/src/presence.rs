@@ -121,8 +121,10 @@ pub trait Presence: Send + Sync {
     async fn list(&self, limit: usize, cursor: Option<&str>) -> Result<PresencePage>;
 
     /// `socket` of `user` is in `room`. As [`join`](Self::join) without asking who else is there or whether the name is
-    /// free: for sockets that come back.
-    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<()>;
+    /// free: for sockets that come back, at a cost that does not grow with the room.
+    ///
+    /// True if none of the user's sockets was in the room; those of a node that died are in it until the sweep.
+    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<bool>;
 
     /// `socket` of `user` is in `room`, unless one of the names in `guard` is an open socket other than itself; answers up
     /// to [`MAX_USERS`] of those who are. One round trip.

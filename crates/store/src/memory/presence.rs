@@ -211,12 +211,13 @@ impl Presence for MemoryPresence {
         Ok(PresencePage { users: self.presence(names), count, cursor })
     }
 
-    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<()> {
-        self.change(|present, _| {
+    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<bool> {
+        Ok(self.change(|present, _| {
             let users = present.rooms.entry(room.to_owned()).or_default();
+            let first = !users.contains_key(user);
             users.entry(user.to_owned()).or_default().insert(socket.to_owned());
-        });
-        Ok(())
+            first
+        }))
     }
 
     async fn join(&self, room: &str, user: &str, socket: &str, guard: &[String]) -> Result<Joined> {

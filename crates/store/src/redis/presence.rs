@@ -161,8 +161,8 @@ impl Presence for RedisPresence {
         Ok(PresencePage { users, count, cursor: next })
     }
 
-    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<()> {
-        rooms::enter(self, room, user, socket, 0).await.map(drop)
+    async fn enter(&self, room: &str, user: &str, socket: &str) -> Result<bool> {
+        rooms::enter(self, room, user, socket, 0).await.map(|(first, _)| first)
     }
 
     async fn join(&self, room: &str, user: &str, socket: &str, guard: &[String]) -> Result<Joined> {

@@ -16,14 +16,14 @@ const SEATS_PER_READ: usize = 2 * MAX_USERS;
 /// What cursors start with, so that those of other stores are recognised.
 const CURSOR_PREFIX: &str = "r:";
 
-/// Takes a seat, and answers the first `read` seats of the room.
+/// Takes a seat, and answers whether the user had none, and the first `read` seats of the room.
 pub(super) async fn enter(
     presence: &RedisPresence,
     room: &str,
     user: &str,
     socket: &str,
     read: usize,
-) -> Result<Vec<String>> {
+) -> Result<(bool, Vec<String>)> {
     let (link, nodes) = (&presence.link, &presence.nodes);
     let seat = vacated(presence, room, user, socket);
     let _not_settling = nodes.settling.read().await;
@@ -32,11 +32,12 @@ pub(super) async fn enter(
     noted.key(&seat.node_rooms).arg(nodes.instance()).arg(lease_ms()).arg(&seat.entry);
     let mut seated = SEAT.key(&seat.room);
     seated.arg(&seat.seat).arg(read);
-    let outcome = tokio::try_join!(link.script::<bool>(&noted), link.script::<Vec<String>>(&seated));
+    seated.arg(format!("[{}", Seat::first_of(user))).arg(format!("({}", Seat::after(user)));
+    let outcome = tokio::try_join!(link.script::<bool>(&noted), link.script::<(bool, Vec<String>)>(&seated));
     match outcome {
-        Ok((held, seats)) => {
+        Ok((held, seated)) => {
             nodes.note_lease(held);
-            Ok(seats)
+            Ok(seated)
         }
         Err(error) => {
             // Perhaps one half took place.
@@ -56,7 +57,7 @@ pub(super) async fn join(
     let others: Vec<&String> = guard.iter().filter(|name| *name != socket).collect();
     let (seats, taken) =
         tokio::join!(enter(presence, room, user, socket, SEATS_PER_READ + 1), any_socket(presence, &others),);
-    let seats = seats?;
+    let (_, seats) = seats?;
     let joined = match taken {
         Ok(false) => page(presence, room, seats, MAX_USERS).await.map(Joined::In),
         Ok(true) => Ok(Joined::NameTaken),

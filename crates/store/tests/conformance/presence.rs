@@ -128,7 +128,9 @@ pub(crate) async fn a_foreign_cursor_is_refused(bench: Bench) {
 pub(crate) async fn a_room_has_whoever_joined_and_did_not_leave(bench: Bench) {
     let presence = &*bench.store.presence;
     assert_eq!(join(presence, "room", "bob", "s1").await, [member("bob", 1)]);
-    presence.enter("room", "alice", "s2").await.unwrap();
+    assert!(presence.enter("room", "alice", "s2").await.unwrap(), "alice was not there");
+    assert!(!presence.enter("room", "alice", "s2").await.unwrap(), "she was");
+    assert!(!presence.enter("room", "bob", "s1").await.unwrap(), "nor is bob new");
     let all = [member("alice", 2), member("bob", 1)];
     assert_eq!(join(presence, "room", "alice", "s3").await, all);
     assert_eq!(join(presence, "room", "alice", "s3").await, all, "joining again changes nothing");
