@@ -2,7 +2,8 @@
 //!
 //! A gap shows when the next message's number jumps. The last message before a silence shows to nobody: so after every
 //! loss of the link, and every [`LOOK`] in any case, the positions of all streams are compared with the ends of their
-//! logs, many in one round trip.
+//! logs, many in one round trip. That shows too when a log has lost its end, as after a failover to a replica that had not
+//! received it: who had it is told.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -79,18 +80,19 @@ pub(crate) async fn run(
 
 /// Compares all streams with their logs. False when the store did not answer.
 async fn look(realms: &Realms, streams: &Streams, hub: &Hub) -> bool {
-    let mut by_realm: BTreeMap<String, Vec<Arc<Entry>>> = BTreeMap::new();
-    for entry in streams.tidy(hub) {
-        by_realm.entry(realms.realm_of(entry.namespace.name()).to_owned()).or_default().push(entry);
+    let mut by_realm: BTreeMap<String, Vec<(Arc<Entry>, Position)>> = BTreeMap::new();
+    for (entry, at) in streams.tidy(hub) {
+        by_realm.entry(realms.realm_of(entry.namespace.name()).to_owned()).or_default().push((entry, at));
     }
     for entries in by_realm.values() {
-        let Some(domain) = entries.first().and_then(|entry| realms.domain(entry.namespace.name())) else { continue };
+        let domain = entries.first().and_then(|(entry, _)| realms.domain(entry.namespace.name()));
+        let Some(domain) = domain else { continue };
         for some in entries.chunks(LOOK_AT) {
-            let conversations: Vec<String> = some.iter().map(|entry| entry.conversation.to_string()).collect();
+            let conversations: Vec<String> = some.iter().map(|(entry, _)| entry.conversation.to_string()).collect();
             match domain.store.log.ends(&conversations).await {
                 Ok(ends) => {
-                    for (entry, end) in some.iter().zip(ends) {
-                        streams.look(entry, &Position::new(end.epoch, end.seq));
+                    for ((entry, before), end) in some.iter().zip(ends) {
+                        streams.look(entry, before, &Position::new(end.epoch, end.seq));
                     }
                 }
                 Err(error) => {

@@ -193,6 +193,12 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         behind && !std::mem::replace(&mut self.repairing, true)
     }
 
+    /// The log ended at `end` after this stream stood at `before`: whether somebody must begin to repair, because the log has
+    /// lost entries that were delivered. Only a Redis that lost its end, or a replica that was promoted too early, does that.
+    pub fn overtook(&mut self, before: &Position, end: &Position) -> bool {
+        before.epoch == end.epoch && end.seq < before.seq && !std::mem::replace(&mut self.repairing, true)
+    }
+
     /// A page was read after [`position`](Self::position) to repair the stream.
     pub fn begin_page(&mut self, page: &PageHead<'_>) -> Repair {
         let Some(at) = &mut self.at else { return Repair::Deliver };

@@ -80,16 +80,19 @@ impl Streams {
         }
     }
 
-    /// All streams whose position is known, for a look at their logs. Those that nobody here listens to any more are dropped.
-    pub(crate) fn tidy(&self, hub: &Hub) -> Vec<Arc<Entry>> {
+    /// All streams whose position is known, with it, for a look at their logs. Those that nobody here listens to any more are
+    /// dropped.
+    pub(crate) fn tidy(&self, hub: &Hub) -> Vec<(Arc<Entry>, Position)> {
         let mut known = Vec::new();
         self.by_room.lock().retain(|_, entries| {
             entries.retain(|entry| {
                 let mut state = entry.state.lock();
                 let listening = hub.namespace(entry.namespace.name()).is_some_and(|at| at.has_room(&entry.room));
                 state.dropped = !listening && !state.stream.is_read();
-                if !state.dropped && state.stream.position().is_some() {
-                    known.push(Arc::clone(entry));
+                if !state.dropped
+                    && let Some(position) = state.stream.position()
+                {
+                    known.push((Arc::clone(entry), position.clone()));
                 }
                 !state.dropped
             });
@@ -98,10 +101,12 @@ impl Streams {
         known
     }
 
-    /// The log of a stream ends at `end`: it is repaired if that is further than it is.
-    pub(crate) fn look(&self, entry: &Arc<Entry>, end: &Position) {
-        let behind = entry.state.lock().stream.behind(&end.epoch, end.seq);
-        self.repair_if(behind, entry);
+    /// The log of a stream that was at `before` ends at `end`: it is repaired if that is further than it is, or if the log
+    /// has lost what it had already.
+    pub(crate) fn look(&self, entry: &Arc<Entry>, before: &Position, end: &Position) {
+        let stream = &mut entry.state.lock().stream;
+        let differs = stream.overtook(before, end) || stream.behind(&end.epoch, end.seq);
+        self.repair_if(differs, entry);
     }
 
     fn repair_if(&self, behind: bool, entry: &Arc<Entry>) {

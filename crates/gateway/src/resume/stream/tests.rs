@@ -175,7 +175,11 @@ impl World {
     }
 
     fn look(&mut self) {
-        self.repairing |= self.stream.behind(&self.log.epoch, self.log.newest);
+        let end = Position::new(Arc::clone(&self.log.epoch), self.log.newest);
+        if let Some(before) = self.stream.position().cloned() {
+            self.repairing |= self.stream.overtook(&before, &end);
+        }
+        self.repairing |= self.stream.behind(&end.epoch, end.seq);
     }
 
     fn repair(&mut self) {
@@ -332,6 +336,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0u64..3).prop_map(|lost| Step::Crash { lost }),
     ];
     proptest::collection::vec(step, 0..120)
+}
+
+#[test]
+fn who_has_what_a_silent_log_lost_is_told_by_a_look() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.append(false, None);
+        world.receive();
+    }
+    world.join(1);
+    (0..4).for_each(|_| world.read(1));
+    world.crash(2);
+    world.look();
+    (0..4).for_each(|_| world.repair());
+    assert_eq!(world.sockets[&1].at, Position::new("e1", 1));
+    assert!(!world.repairing, "and that was all");
 }
 
 proptest! {
