@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
+use governor::{DefaultDirectRateLimiter, Quota};
 use http::Request;
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -14,7 +15,7 @@ use hyper_util::{
 use metrics::counter;
 use socket2::SockRef;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,7 +25,7 @@ use trunkline_hub::{
     lanes::{Closable, websocket::Opening},
 };
 
-use crate::{http::Shortcut, metrics::ACCEPT_ERRORS};
+use crate::{config::Rate, http::Shortcut, metrics::ACCEPT_ERRORS};
 
 /// How long a client may take to send the headers of a request.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +36,21 @@ const FIRST_BYTES: usize = 8 * 1024;
 /// After an accept that failed, which usually means that file descriptors ran out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Connections that may wait to be accepted, as far as the kernel allows (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address`.
+///
+/// # Errors
+/// It is taken, or none of this machine's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As tokio's own way to listen: the port of a program that just ended is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Where connections lead.
 #[derive(Debug)]
 pub struct Entrance {
@@ -42,6 +58,9 @@ pub struct Entrance {
     pub router: Router,
     /// What takes WebSocket handshakes before they get there.
     pub shortcut: Option<Shortcut>,
+    /// How many connections are accepted, at most. What comes faster waits in the listener's backlog, as long as there is room,
+    /// so that thousands who come back at once are served one after the other and not all too late.
+    pub pace: Option<Rate>,
 }
 
 /// Serves `entrance` on `listener` until `stop`. Returns once nothing is accepted any more; connections live on in
@@ -56,6 +75,8 @@ pub async fn serve(
     connections: TaskTracker,
     stop: CancellationToken,
 ) {
+    let quota = |rate: Rate| Quota::per_second(rate.per_second).allow_burst(rate.burst);
+    let pace = entrance.pace.map(|rate| DefaultDirectRateLimiter::direct(quota(rate)));
     let entrance = Arc::new(entrance);
     // Connections inherit the options of their listener.
     if let Err(error) = prepare(&listener, unacknowledged) {
@@ -63,7 +84,7 @@ pub async fn serve(
     }
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener, pace.as_ref()) => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
@@ -83,6 +104,14 @@ pub async fn serve(
             }
         }
     }
+}
+
+/// The next connection, in its time.
+async fn next(listener: &TcpListener, pace: Option<&DefaultDirectRateLimiter>) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(pace) = pace {
+        pace.until_ready().await;
+    }
+    listener.accept().await
 }
 
 fn prepare(listener: &TcpListener, unacknowledged: Duration) -> io::Result<()> {
@@ -154,5 +183,29 @@ async fn serve_http(stream: Closable<TcpStream>, peer: SocketAddr, router: Route
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a connection ended in an error");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, num::NonZeroU32};
+
+    use futures_util::future::try_join_all;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_beyond_the_pace_wait_their_turn() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let number = |n| NonZeroU32::new(n).unwrap();
+        let pace = DefaultDirectRateLimiter::direct(Quota::per_second(number(10)).allow_burst(number(2)));
+        let clients = try_join_all((0..4).map(|_| TcpStream::connect(address))).await.unwrap();
+        let began = Instant::now();
+        for _ in &clients {
+            timeout(Duration::from_secs(10), next(&listener, Some(&pace))).await.unwrap().unwrap();
+        }
+        assert!(began.elapsed() >= Duration::from_millis(150), "two at once, the others 100 ms apart");
     }
 }

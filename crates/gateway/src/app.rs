@@ -72,10 +72,10 @@ impl Node {
     /// # Errors
     /// An address can't be listened on, or a namespace's dialect can't be had.
     pub async fn start(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
-        let listener = listen(config.listen).await?;
+        let listener = listen(config.listen)?;
         let address = listener.local_addr().context("could not read the address that was bound")?;
         let internal = match config.internal_listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen(address)?),
             None => None,
         };
         announce(&config, address, internal.as_ref());
@@ -192,8 +192,9 @@ impl Node {
         let public = Entrance {
             shortcut: http::Shortcut::new(self.shared.clone(), origins.clone()),
             router: http::public(self.shared.clone(), origins, internal.is_none()),
+            pace: config.accept_rate,
         };
-        let operators = || Entrance { shortcut: None, router: http::internal(self.shared.clone()) };
+        let operators = || Entrance { shortcut: None, router: http::internal(self.shared.clone()), pace: None };
         let listeners = std::iter::once((listener, public)).chain(internal.map(|listener| (listener, operators())));
         for (listener, entrance) in listeners {
             let (connections, stop) = (self.connections.clone(), self.stop_accepting.clone());
@@ -303,8 +304,8 @@ impl Heart {
     }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    accept::listen(address).with_context(|| format!("could not listen on {address}"))
 }
 
 fn announce(config: &Config, address: SocketAddr, internal: Option<&TcpListener>) {
@@ -381,7 +382,12 @@ fn domain(config: &Config, cluster: &Cluster, store: &Store, streams: &Arc<Strea
         speakers: realms::static_speakers(config),
         authenticator: Authenticator::new(&config.auth, rules),
         policy: Policy {
-            presence: PresencePolicy { broadcast: config.presence_broadcast, grace: config.presence_grace },
+            presence: PresencePolicy {
+                broadcast: config.presence_broadcast,
+                rate: config.presence_broadcast_rate,
+                members_max: config.presence_broadcast_max,
+                grace: config.presence_grace,
+            },
             notify: config.notify,
         },
         leeway: config.leeway,

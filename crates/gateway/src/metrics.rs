@@ -18,6 +18,7 @@ pub(crate) const RATE_LIMITED: &str = "trunkline_events_rate_limited_total";
 const BUILD: &str = "trunkline_build_info";
 const MESSAGES_REPAIRED: &str = "trunkline_messages_repaired_total";
 const CONVERSATION_RESETS: &str = "trunkline_conversation_resets_total";
+const PRESENCE_ANNOUNCEMENTS: &str = "trunkline_presence_announcements_total";
 const NODES: &str = "trunkline_nodes";
 const ONLINE: &str = "trunkline_users_online";
 const STORE_UP: &str = "trunkline_store_up";
@@ -34,6 +35,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(BUILD, "Always 1; the labels say what runs here");
     describe_counter!(MESSAGES_REPAIRED, "Messages read from the log because this node missed them");
     describe_counter!(CONVERSATION_RESETS, "Times that messages of a conversation were missing for good");
+    describe_counter!(PRESENCE_ANNOUNCEMENTS, "Users who came online or went offline, by who was told");
     describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
     describe_gauge!(ONLINE, "Users online in the cluster");
     describe_gauge!(STORE_UP, "Whether the last heartbeat reached the store");
@@ -63,6 +65,11 @@ pub(crate) fn message_repaired() {
 
 pub(crate) fn conversation_reset() {
     counter!(CONVERSATION_RESETS).increment(1);
+}
+
+/// To everybody, or to those who watch the user.
+pub(crate) fn presence_announced(everyone: bool) {
+    counter!(PRESENCE_ANNOUNCEMENTS, "to" => if everyone { "everyone" } else { "watchers" }).increment(1);
 }
 
 pub(crate) fn rate_limited() {

@@ -166,6 +166,11 @@ impl Namespace {
         self.0.rooms.contains(room)
     }
 
+    /// How many sockets of this node are in `room`.
+    pub fn members(&self, room: &str) -> usize {
+        self.0.rooms.members(room)
+    }
+
     /// Hands `packet` to every socket of this node that `targets` names, and says how many took it.
     ///
     /// A socket whose outbox is full is closed as a slow consumer; with `volatile` the packet is dropped for it instead.

@@ -153,6 +153,10 @@ impl Rooms {
         self.shard(room).read().contains_key(room)
     }
 
+    pub(crate) fn members(&self, room: &str) -> usize {
+        self.shard(room).read().get(room).map_or(0, Members::len)
+    }
+
     pub(crate) fn names(&self) -> Vec<RoomName> {
         self.shards.iter().flat_map(|shard| shard.read().keys().cloned().collect::<Vec<_>>()).collect()
     }

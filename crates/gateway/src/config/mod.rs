@@ -198,6 +198,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// What nodes sign session ids and requests to each other with; without it one is kept in the store.
     pub cluster_secret: Option<Secret>,
+    /// Connections accepted.
+    pub accept_rate: Option<Rate>,
     /// Share of its clients that an overloaded node sends elsewhere per minute.
     pub rebalance: Option<f64>,
     /// Who is believed.
@@ -242,6 +244,10 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Who hears of users going online and offline.
     pub presence_broadcast: PresenceBroadcast,
+    /// Users beyond whom not everybody is told, and members of a conversation on this node.
+    pub presence_broadcast_max: u64,
+    /// Deliveries that announcements to everybody may cause.
+    pub presence_broadcast_rate: Option<Rate>,
     /// How long a user without a connection still counts as online.
     pub presence_grace: Duration,
     /// Messages kept per conversation.
@@ -305,6 +311,7 @@ impl Reader<'_> {
         let node_id = self.optional("node-id", node_id);
         let advertise = self.optional("advertise", parse::host_and_port);
         let cluster_secret = self.optional("cluster-secret", long_secret);
+        let accept_rate = self.required("accept-rate", parse::rate);
         let rebalance = self.required("rebalance", parse::share);
         let leeway = self.required("jwt-leeway", |text| parse::duration(text, Unit::Seconds));
         let auth = self.auth(leeway, redis.as_ref());
@@ -332,6 +339,7 @@ impl Reader<'_> {
             let all = PresenceBroadcast::All { max };
             parse::one_of(text, &[("all", all), ("watch", PresenceBroadcast::Watch), ("off", PresenceBroadcast::Off)])
         });
+        let broadcast_rate = self.required("presence-broadcast-rate", parse::rate);
         let presence_grace = self.required("presence-grace", |text| parse::duration(text, Unit::Seconds));
         let log_max_entries = self.required("log-max-entries", |text| parse::number(text, 1));
         let log_max_age = self.required("log-max-age", |text| parse::positive(text, Unit::Seconds));
@@ -354,6 +362,7 @@ impl Reader<'_> {
             node_id: node_id.unwrap_or_else(default_node_id),
             advertise,
             cluster_secret,
+            accept_rate: accept_rate?,
             rebalance: rebalance?,
             cookie: cookie.unwrap_or_else(|| default_cookie(auth.as_ref()).to_owned()),
             auth: auth?,
@@ -376,6 +385,8 @@ impl Reader<'_> {
             outbox_limit: usize::try_from(outbox_limit?).ok()?,
             stall_timeout: stall_timeout?,
             presence_broadcast: broadcast?,
+            presence_broadcast_max: broadcast_max?,
+            presence_broadcast_rate: broadcast_rate?,
             presence_grace: presence_grace?,
             log_max_entries: log_max_entries?,
             log_max_age: log_max_age?,

@@ -57,6 +57,13 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "accept-rate",
+        value: "RATE/BURST",
+        default: Some("5000/5000"),
+        help: "Connections accepted a second, and at once; more wait their turn. off: as they come",
+        ..PLAIN
+    },
+    Setting {
         name: "rebalance",
         value: "SHARE",
         default: Some("off"),
@@ -221,7 +228,14 @@ pub const SETTINGS: &[Setting] = &[
         name: "presence-broadcast-max",
         value: "USERS",
         default: Some("1000"),
-        help: "Online users up to which everybody hears of it",
+        help: "Online users up to which everybody hears of it, beyond it those who watch; and members of a conversation on one node up to which they hear who joins",
+        ..PLAIN
+    },
+    Setting {
+        name: "presence-broadcast-rate",
+        value: "RATE/BURST",
+        default: Some("50000/500000"),
+        help: "Deliveries a second and at once that this node's announcements to everybody may cause, beyond it those who watch hear of it; off",
         ..PLAIN
     },
     Setting {

@@ -123,7 +123,11 @@ impl Domain {
         }
     }
 
+    /// Tells the others in a conversation, unless they are a crowd.
     pub(crate) fn announce_member(&self, socket: &Socket, user: &str, conversation: &str, joined: bool) {
+        if !self.audience.tells_members(socket.namespace().members(conversation)) {
+            return;
+        }
         let name = Session::of(socket).and_then(Session::name);
         let member = effect::Member { conversation, user, socket: socket.id(), name: name.as_deref(), at_ms: now_ms() };
         let others = Targets::room(conversation).except(socket.id().room());

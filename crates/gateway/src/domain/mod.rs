@@ -3,6 +3,7 @@
 //! No event names in here: a dialect turns events into calls of [`Domain`], and [`Effect`]s into events. Where
 //! sockets of several namespaces are concerned, each namespace hears of an effect in the words of its own dialect.
 
+mod audience;
 mod caller;
 mod conversations;
 mod documents;
@@ -27,16 +28,16 @@ use trunkline_hub::{Encoded, RoomName, Socket, SocketId, Targets};
 use trunkline_protocol::{Code, Failure, ids};
 use trunkline_store::{Memos, Store, StoreError};
 
+pub use audience::PresencePolicy;
 pub use caller::Caller;
 pub use documents::EditOutcome;
 pub use effect::{Effect, Member};
-pub use presence::PresencePolicy;
 pub use session::Session;
 pub(crate) use session::store_id;
 
 pub(crate) use limits::{Limits, Verdict};
 
-use self::tokens::Tokens;
+use self::{audience::Audience, tokens::Tokens};
 use crate::{auth::Authenticator, config::Notify, dialects::Dialect, resume::Streams};
 
 /// A namespace and what is spoken in it.
@@ -79,6 +80,7 @@ pub struct Domain {
     speakers: Vec<Speaker>,
     authenticator: Authenticator,
     policy: Policy,
+    audience: Arc<Audience>,
     leeway: Duration,
     tokens: Arc<Tokens>,
     /// Who came and went and is not told yet.
@@ -137,6 +139,7 @@ impl Domain {
             speakers,
             authenticator,
             policy,
+            audience: Arc::new(Audience::new(policy.presence)),
             leeway,
             tokens: Arc::default(),
             news: online::Gathered::default(),
@@ -156,6 +159,7 @@ impl Domain {
             speakers: vec![speaker],
             authenticator: self.authenticator.clone(),
             policy: self.policy,
+            audience: Arc::clone(&self.audience),
             leeway: self.leeway,
             tokens: Arc::clone(&self.tokens),
             news: online::Gathered::default(),

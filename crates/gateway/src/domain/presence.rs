@@ -10,24 +10,12 @@ use trunkline_store::{Connected, GoneOffline, Lease, UserPresence};
 use super::{
     Chain, Domain, Effect, Session,
     session::{Registration, store_id},
-    store_failure, unheard, user_room,
+    store_failure, unheard,
 };
-use crate::{
-    config::PresenceBroadcast,
-    time::{iso, now_ms},
-};
+use crate::time::{iso, now_ms};
 
 /// Between attempts to tell the store what it could not be told.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Who hears of users coming and going, and when somebody counts as gone.
-#[derive(Clone, Copy, Debug)]
-pub struct PresencePolicy {
-    /// Who hears of it.
-    pub broadcast: PresenceBroadcast,
-    /// How long a user without a connection still counts as online, so that a reload does not flicker.
-    pub grace: Duration,
-}
 
 /// Whether a registration is news.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,24 +29,6 @@ enum Tell {
 
 /// Sockets that are reported again at once.
 const REPORTED_AT_ONCE: usize = 64;
-
-impl PresencePolicy {
-    /// Who but the user hears that one came or went: everyone, or those who asked.
-    fn audience(self, user: &str, online_users: u64) -> Option<Targets> {
-        let except_them = |targets: Targets| targets.except(user_room(user));
-        match self.broadcast {
-            PresenceBroadcast::All { max } if online_users <= max => Some(except_them(Targets::everyone())),
-            PresenceBroadcast::All { .. } | PresenceBroadcast::Watch => {
-                Some(except_them(Targets::room(ids::watchers_room(user))))
-            }
-            PresenceBroadcast::Off => None,
-        }
-    }
-
-    fn tells_everyone(self, online_users: u64) -> bool {
-        matches!(self.broadcast, PresenceBroadcast::All { max } if online_users <= max)
-    }
-}
 
 impl Domain {
     /// A socket is in: it counts, and the others hear of it. When the store is away, that happens as soon as it is back.
@@ -108,11 +78,11 @@ impl Domain {
             self.tell_online(socket);
         }
         if connected.first
-            && let Some(audience) = self.policy.presence.audience(user, connected.online_users)
+            && let Some(audience) = self.audience.of_presence(user, connected.online_users)
         {
             self.announce(Effect::Online { user }, &audience, false);
         }
-        if tell == Tell::Others && self.policy.presence.tells_everyone(connected.online_users) {
+        if tell == Tell::Others && self.audience.reaches_everyone(connected.online_users) {
             let others = Targets::everyone().except(socket.id().room());
             self.announce(Effect::UserJoined { user, at_ms: now_ms() }, &others, false);
         }
@@ -178,7 +148,7 @@ impl Domain {
     async fn announce_offline(self: &Arc<Self>, user: &str, last_seen_ms: i64) {
         self.online_changed(user, false);
         let online = self.store.presence.count().await.unwrap_or(0);
-        if let Some(audience) = self.policy.presence.audience(user, online) {
+        if let Some(audience) = self.audience.of_presence(user, online) {
             self.announce(Effect::Offline { user, last_seen_ms }, &audience, false);
         }
     }

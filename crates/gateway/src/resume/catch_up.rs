@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use trunkline_hub::{RoomName, Socket};
 use trunkline_protocol::{Code, Failure, limits, native};
-use trunkline_store::{Joined, LogPage, ReadRange};
+use trunkline_store::{LogPage, ReadRange};
 
 use super::{Continue, PageHead, Position, Read, Reader, Reason, follow};
 use crate::domain::{Caller, Domain, Effect, Session, store_id};
@@ -134,14 +134,13 @@ impl Domain {
             return Err(Failure::new(Code::Unavailable, "the other nodes can't be heard now"));
         }
         let caller = Caller::of(socket)?;
-        match self.store.presence.join(conversation, caller.id(), &store_id(socket), &[]).await {
-            Ok(Joined::In(_)) => {
-                self.announce_member(socket, caller.id(), conversation, true);
-                Ok(())
-            }
-            Ok(_) => Err(Failure::forbidden("this name is another connection's")),
-            Err(error) => Err(crate::domain::store_failure(&error)),
+        // Nobody was told that it left when it comes back from a node that crashed: then its coming is no news either.
+        match self.store.presence.enter(conversation, caller.id(), &store_id(socket)).await {
+            Ok(true) => self.announce_member(socket, caller.id(), conversation, true),
+            Ok(false) => {}
+            Err(error) => return Err(crate::domain::store_failure(&error)),
         }
+        Ok(())
     }
 
     /// Reads the log from where the socket stands until it stands where all others do.
