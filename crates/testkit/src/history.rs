@@ -4,8 +4,12 @@
 //! there is one order for all, without gaps. Clients come and go; whoever comes back brings a cursor, so to the checker a
 //! client has one long history per conversation, whatever connections it took.
 
+mod losses;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+pub use losses::{Logs, check_against, forgotten};
 
 /// All that happened in a run.
 #[derive(Debug, Clone, Default)]
@@ -106,6 +110,15 @@ pub enum Violation {
         /// The messages that have it, or the message that has another.
         ids: Vec<String>,
     },
+    /// Somebody has another message at a number than the log has, and was not told that the log lost it.
+    Untold {
+        /// Who.
+        client: String,
+        /// Where.
+        conversation: String,
+        /// The number.
+        seq: u64,
+    },
     /// Somebody who is connected is not online, or the reverse.
     Presence {
         /// Who.
@@ -124,6 +137,7 @@ impl Violation {
             Self::Repeat { .. } => "repeat",
             Self::Disorder { .. } => "disorder",
             Self::TwoOrders { .. } => "two orders",
+            Self::Untold { .. } => "untold",
             Self::Presence { .. } => "presence",
         }
     }
@@ -142,6 +156,9 @@ impl fmt::Display for Violation {
             }
             Self::TwoOrders { conversation, seq, ids } => {
                 write!(f, "#{seq} of {conversation} is {}", ids.join(" and "))
+            }
+            Self::Untold { client, conversation, seq } => {
+                write!(f, "{client} has a #{seq} of {conversation} that the log lost, and was not told")
             }
             Self::Presence { user, online: true } => write!(f, "{user} counts as online and is not connected"),
             Self::Presence { user, online: false } => write!(f, "{user} counts as offline and is connected"),

@@ -45,11 +45,19 @@ impl RedisSentinel {
             sentinels.push(Sentinel::start(&port).await);
         }
         let set = Self { servers: vec![master, replica], sentinels };
+        set.in_step().await;
+        set
+    }
+
+    /// Waits until the Sentinels know each other, and the replica follows the master.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    pub async fn in_step(&self) {
         eventually(READY_WITHIN, "the sentinels knowing all there is", async || {
-            join_all(set.sentinels.iter().map(Sentinel::knows_all)).await.into_iter().all(|all| all)
+            join_all(self.sentinels.iter().map(Sentinel::knows_all)).await.into_iter().all(|all| all)
         })
         .await;
-        set
     }
 
     /// `redis+sentinel://…/main`.

@@ -15,8 +15,13 @@ fn command() -> Command {
     Command::new("chaos")
         .about("Faults of many kinds under load, then the proof that nothing got lost. TRUNKLINE_BIN names the program under test.")
         .arg(
-            option("scenario", "everything", ["everything", "bad-network", "avalanche"].into(), "What goes wrong")
-                .long_help("everything: faults of all kinds; bad-network: a tenth of the connections is cut every 5 s; avalanche: all clients are on one node, which is killed"),
+            option("scenario", "everything", ["everything", "failover", "bad-network", "avalanche"].into(), "What goes wrong")
+                .long_help("everything: faults of all kinds; failover: the same, with a replica of Redis that takes over; bad-network: a tenth of the connections is cut every 5 s; avalanche: all clients are on one node, which is killed"),
+        )
+        .arg(
+            Arg::new("avalanche").long("avalanche").value_name("CLIENTS").value_parser(value_parser!(u64).range(10..)).help(
+                "Short for --scenario avalanche with so many clients, a tenth as many conversations, 50 messages a second, 20 s",
+            ),
         )
         .arg(option("conversations", "8", number(), "Conversations; each client is in two of them"))
         .arg(option("minutes", "1", value_parser!(f64).into(), "How long faults happen at the most"))
@@ -37,6 +42,7 @@ async fn main() -> ExitCode {
     let number = |name: &str| *arguments.get_one::<u64>(name).expect("it has a default");
     let minutes = *arguments.get_one::<f64>("minutes").expect("it has a default");
     let scenario = match arguments.get_one::<String>("scenario").map(String::as_str) {
+        Some("failover") => Scenario::Failover,
         Some("bad-network") => Scenario::BadNetwork,
         Some("avalanche") => Scenario::Avalanche,
         _ => Scenario::Everything,
@@ -44,18 +50,21 @@ async fn main() -> ExitCode {
     let mut whole = true;
     let mut faults = 0;
     for seed in arguments.get_many::<u64>("seed").into_iter().flatten() {
-        let chaos = Chaos {
-            scenario,
-            conversations: usize::try_from(number("conversations")).unwrap_or(1),
-            seed: *seed,
-            time: Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default(),
-            faults: usize::try_from(number("faults")).unwrap_or(usize::MAX),
-            nodes: usize::try_from(number("nodes")).unwrap_or(1),
-            clients: usize::try_from(number("clients")).unwrap_or(1),
-            fault_every: Duration::from_millis(number("every")),
-            send_every: Duration::from_millis(number("send-every")),
-            progress: true,
+        let nodes = usize::try_from(number("nodes")).unwrap_or(1);
+        let chaos = match arguments.get_one::<u64>("avalanche") {
+            Some(clients) => Chaos::avalanche(usize::try_from(*clients).unwrap_or(usize::MAX)),
+            None => Chaos {
+                scenario,
+                conversations: usize::try_from(number("conversations")).unwrap_or(1),
+                time: Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default(),
+                faults: usize::try_from(number("faults")).unwrap_or(usize::MAX),
+                clients: usize::try_from(number("clients")).unwrap_or(1),
+                fault_every: Duration::from_millis(number("every")),
+                send_every: Duration::from_millis(number("send-every")),
+                ..Chaos::default()
+            },
         };
+        let chaos = Chaos { seed: *seed, nodes, progress: true, ..chaos };
         let report = chaos.run().await;
         println!("## {report}");
         whole &= report.is_whole();

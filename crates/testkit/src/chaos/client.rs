@@ -20,11 +20,12 @@ use crate::history::{Acknowledged, Seen};
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-const CONNECTED_WITHIN: Duration = Duration::from_secs(8);
-/// A server that says nothing for so long is gone: it pings more often.
-const SILENCE: Duration = Duration::from_secs(6);
+/// A connection that takes nothing for so long is gone.
+const STUCK: Duration = Duration::from_secs(6);
 /// A message that is not acknowledged by then is sent again.
 const SEND_AGAIN: Duration = Duration::from_secs(4);
+/// How events begin that are worth parsing, for thousands of clients.
+const OF_INTEREST: [&str; 2] = ["[\"message:new\"", "[\"conversation:"];
 /// What all clients are told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -36,6 +37,32 @@ pub(super) enum Phase {
     Over,
 }
 
+/// How soon a client gives up, and comes back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For an answer to CONNECT.
+    pub connect: Duration,
+    /// A server that says nothing for so long is gone: it pings more often.
+    pub silence: Duration,
+    /// Before the first attempt to come back, on average; doubled with each that fails, up to the second.
+    pub pause: (Duration, Duration),
+}
+
+impl Patience {
+    /// In a hurry, for servers that ping every 2 s.
+    pub(super) const LITTLE: Self = Self {
+        connect: Duration::from_secs(8),
+        silence: Duration::from_secs(6),
+        pause: (Duration::from_millis(200), Duration::from_millis(200)),
+    };
+    /// That of the stock JavaScript client, for servers that ping every 25 s.
+    pub(super) const STOCK: Self = Self {
+        connect: Duration::from_secs(20),
+        silence: Duration::from_secs(45),
+        pause: (Duration::from_secs(1), Duration::from_secs(5)),
+    };
+}
+
 /// Who a client is and what it does.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -45,8 +72,9 @@ pub(super) struct Plan {
     pub addresses: Vec<String>,
     /// Between two messages, on average.
     pub send_every: Duration,
-    /// Connects to the first address as long as that answers.
-    pub prefers_first: bool,
+    /// Connects to the first address until somebody waits for it to come back, and to the others from then on.
+    pub begins_with_first: bool,
+    pub patience: Patience,
     /// Between looks at what is to be done.
     pub tick: Duration,
     /// Leaves for good when the talking is over.
@@ -100,8 +128,8 @@ struct Client {
     /// Conversations that are not synced yet on this connection, and since when.
     syncing: (usize, Option<Instant>),
     say_next: Instant,
-    /// The last attempt to connect failed.
-    failed: bool,
+    /// Attempts to connect in a row that came to nothing.
+    failed: u32,
 }
 
 /// Runs a client until the phase is over.
@@ -118,20 +146,20 @@ pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<P
         joins: BTreeMap::new(),
         syncing: (0, None),
         say_next: Instant::now(),
-        failed: false,
+        failed: 0,
     };
     loop {
         let now = *phase.borrow_and_update();
         if now == Phase::Over || (client.plan.leaves && now == Phase::Listening && client.outgoing.is_empty()) {
             return;
         }
-        if let Ok(Some(stream)) = timeout(CONNECTED_WITHIN, client.connect()).await {
+        if let Ok(Some(stream)) = timeout(client.plan.patience.connect, client.connect()).await {
+            client.failed = 0;
             client.note(|record| (record.connected, record.connects) = (true, record.connects + 1));
             client.talk(stream, &mut phase).await;
             client.note(|record| record.connected = false);
         }
-        let pause = Duration::from_millis(client.rng.random_range(20..400));
-        sleep(pause).await;
+        sleep(client.pause()).await;
     }
 }
 
@@ -140,11 +168,28 @@ impl Client {
         f(&mut self.record.lock().expect("no panic under this lock"))
     }
 
+    /// Before the next attempt to connect; counts it as failed until it has succeeded.
+    fn pause(&mut self) -> Duration {
+        let (first, longest) = self.plan.patience.pause;
+        let pause = first.saturating_mul(1 << self.failed.min(16)).min(longest);
+        self.failed += 1;
+        pause.mul_f64(self.rng.random_range(0.5..1.5))
+    }
+
+    fn address(&mut self) -> &str {
+        let all = self.plan.addresses.len();
+        let returns = self.note(|record| record.watched_since.is_some() || record.back_in.is_some());
+        let at = match (self.plan.begins_with_first, returns) {
+            (true, false) => 0,
+            (true, true) if all > 1 => self.rng.random_range(1..all),
+            _ => self.rng.random_range(0..all),
+        };
+        &self.plan.addresses[at]
+    }
+
     /// Up to the answer to CONNECT.
     async fn connect(&mut self) -> Option<Stream> {
-        let any = self.rng.random_range(0..self.plan.addresses.len());
-        let address = &self.plan.addresses[if self.plan.prefers_first && !self.failed { 0 } else { any }];
-        self.failed = true;
+        let address = self.address().to_owned();
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket&userId={}", self.plan.name);
         let (mut stream, _) = tokio_tungstenite::connect_async(url).await.ok()?;
         let cursors: Value =
@@ -159,7 +204,6 @@ impl Client {
                 _ => {}
             }
         }
-        self.failed = false;
         self.joins.clear();
         self.outgoing.iter_mut().for_each(|message| (message.ack, message.due) = (None, Instant::now()));
         self.syncing = (self.cursors.len(), (!self.cursors.is_empty()).then(Instant::now));
@@ -205,7 +249,7 @@ impl Client {
                         let _ = sink.close().await;
                         return;
                     }
-                    if heard.elapsed() > SILENCE {
+                    if heard.elapsed() > self.plan.patience.silence {
                         return;
                     }
                 }
@@ -246,7 +290,7 @@ impl Client {
                 (message.ack, message.due) = (Some(ack), now + SEND_AGAIN);
                 let payload = json!({"conversationId": message.conversation, "content": message.id, "clientMessageId": message.id});
                 let text = format!("42{ack}{}", json!(["message:send", payload]));
-                timeout(SILENCE, sink.send(Message::text(text))).await.ok()?.ok()?;
+                timeout(STUCK, sink.send(Message::text(text))).await.ok()?.ok()?;
             }
         }
         let waiting = self.outgoing.len();
@@ -261,6 +305,9 @@ impl Client {
             let answer: Vec<Value> = serde_json::from_str(&rest[digits..]).ok()?;
             self.answered(rest[..digits].parse().ok()?, answer.first()?)
         } else if let Some(event) = text.strip_prefix("42") {
+            if !OF_INTEREST.iter().any(|name| event.starts_with(name)) {
+                return Some(());
+            }
             let event: Vec<Value> = serde_json::from_str(event).ok()?;
             self.event(event.first()?.as_str()?, event.get(1).unwrap_or(&Value::Null));
             Some(())

@@ -35,6 +35,10 @@ pub enum Fault {
     RestartRedis,
     /// Redis is killed with SIGKILL and comes back with what it has written.
     KillRedis,
+    /// The replica is made master, while the old master still serves.
+    FailOver,
+    /// The master is killed with SIGKILL, and the replica takes over.
+    KillMaster,
     /// Redis is stopped with SIGSTOP and goes on with SIGCONT.
     FreezeRedis {
         /// For how long.
@@ -79,6 +83,8 @@ impl Fault {
             Self::CutCommands => "command links cut",
             Self::RestartRedis => "Redis restarted",
             Self::KillRedis => "kill -9 of Redis",
+            Self::FailOver => "failover of Redis, ordered",
+            Self::KillMaster => "kill -9 of the master of Redis",
             Self::FreezeRedis { .. } => "SIGSTOP/SIGCONT of Redis",
             Self::SlowClients { .. } => "slow clients",
             Self::CutClients { .. } => "client connections cut",
@@ -88,12 +94,17 @@ impl Fault {
     }
 }
 
-/// The pauses before faults, and the faults: without end, the same for the same seed and number of nodes.
-pub fn schedule(seed: u64, nodes: usize, mean: Duration) -> impl Iterator<Item = (Duration, Fault)> {
+/// The pauses before faults, and the faults: without end, the same for the same seed and number of nodes. With a `replica` of
+/// Redis it takes over where one server would be started again.
+pub fn schedule(seed: u64, nodes: usize, mean: Duration, replica: bool) -> impl Iterator<Item = (Duration, Fault)> {
     let mut rng = SmallRng::seed_from_u64(seed);
     std::iter::from_fn(move || {
         let pause = mean.mul_f64(rng.random_range(0.2..1.8));
-        Some((pause, fault(&mut rng, nodes)))
+        Some(match fault(&mut rng, nodes) {
+            Fault::RestartRedis if replica => (pause, Fault::FailOver),
+            Fault::KillRedis if replica => (pause, Fault::KillMaster),
+            fault => (pause, fault),
+        })
     })
 }
 
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_faults_again_and_another_seed_others() {
-        let some = |seed| schedule(seed, 3, Duration::from_millis(500)).take(200).collect::<Vec<_>>();
+        let some = |seed| schedule(seed, 3, Duration::from_millis(500), false).take(200).collect::<Vec<_>>();
         assert_eq!(some(7), some(7));
         assert_ne!(some(7), some(8));
         let kinds: std::collections::BTreeSet<_> = some(7).iter().map(|(_, fault)| fault.kind()).collect();

@@ -1,6 +1,7 @@
 //! Faults of many kinds under load, and the proof that nothing got lost: a cluster of real processes, clients that come back
 //! with their cursors, [`schedule`]d faults, and the checker of [`history`] in the end.
 
+mod backing;
 mod client;
 mod faults;
 mod report;
@@ -17,11 +18,12 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::history::{self, History, Log, Violation};
+use crate::history::{self, History, Log, Logs, Seen, Violation};
 use crate::proxy::Proxy;
-use crate::{Data, Node, RedisServer, connect};
+use crate::{Node, RedisSentinel, RedisServer, connect};
 
-use client::{Phase, Plan, Record, Shared};
+use backing::Backing;
+use client::{Patience, Phase, Plan, Record, Shared};
 pub use faults::{Fault, schedule};
 pub use report::Report;
 
@@ -30,6 +32,8 @@ pub use report::Report;
 pub enum Scenario {
     /// Faults of all kinds, by chance.
     Everything,
+    /// The same with a Redis that has a replica, which takes over; it may forget what was acknowledged, but not in silence.
+    Failover,
     /// Every 5 s a tenth of the connections between clients and nodes is cut.
     BadNetwork,
     /// All clients are on one node, and it is killed, in the middle of the time. It does not come back.
@@ -81,15 +85,35 @@ impl Default for Chaos {
 /// How long everything may take to come right once the faults have ended: longer than a lease and all time-outs.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
+/// Before an avalanche clients come one after the other: it is their coming back that is looked at.
+const BETWEEN_ARRIVALS: Duration = Duration::from_millis(2);
+
+/// Who has connected more often will not come to rest while faults are awaited.
+const RESTLESS: u64 = 3;
+
+/// How long all clients may take to come in.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
 /// How long a node may take to end by SIGTERM.
 const TERMINATED_WITHIN: Duration = Duration::from_secs(40);
 
 /// Between two cuts of a bad network.
 const CUT_EVERY: Duration = Duration::from_secs(5);
 
+/// Users whose presence is asked for in one question.
+const ASKED_AT_ONCE: usize = 500;
+
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Chaos {
+    /// An avalanche of so many clients, in conversations of twenty, who say fifty things a second between them.
+    pub fn avalanche(clients: usize) -> Self {
+        let send_every = Duration::from_millis(20).saturating_mul(u32::try_from(clients).unwrap_or(u32::MAX));
+        let time = Duration::from_secs(20);
+        let conversations = (clients / 10).max(1);
+        Self { scenario: Scenario::Avalanche, clients, conversations, send_every, time, ..Self::default() }
+    }
+
     /// Runs it.
     ///
     /// # Panics
@@ -124,8 +148,9 @@ async fn start_node(flags: &[String]) -> Node {
 
 struct World {
     chaos: Chaos,
-    redis: AsyncMutex<RedisServer>,
-    redis_url: String,
+    redis: AsyncMutex<Backing>,
+    /// The servers of it.
+    redis_urls: Vec<String>,
     nodes: Vec<Slot>,
     proxy: Proxy,
     clients: BTreeMap<String, Shared>,
@@ -139,22 +164,22 @@ struct World {
 
 impl World {
     async fn start(chaos: Chaos) -> Arc<Self> {
-        let redis = RedisServer::start_with_aof().await;
+        let redis = match chaos.scenario {
+            Scenario::Failover => Backing::Sentinel(RedisSentinel::start().await),
+            _ => Backing::Single(RedisServer::start_with_aof().await),
+        };
         let mut nodes = Vec::new();
         for number in 0..chaos.nodes {
             let id = format!("chaos-{number}");
-            let flags = ["--redis-url", &redis.url(), "--auth", "insecure-query", "--node-id", &id];
-            let quick = [
-                "--ping-interval",
-                "2000",
-                "--ping-timeout",
-                "2000",
-                "--drain-window",
-                "1s",
-                "--log-level",
-                "warn,trunkline_gateway::app=info",
-            ];
-            let mut flags: Vec<String> = flags.iter().chain(&quick).map(ToString::to_string).collect();
+            let url = redis.url();
+            let log = "warn,trunkline_gateway::app=info";
+            let flags =
+                ["--redis-url", &url, "--auth", "insecure-query", "--node-id", &id, "--log-level", log].into_iter();
+            let quick: &[&str] = match chaos.scenario {
+                Scenario::Avalanche => &[],
+                _ => &["--ping-interval", "2000", "--ping-timeout", "2000", "--drain-window", "1s"],
+            };
+            let mut flags: Vec<String> = flags.chain(quick.iter().copied()).map(str::to_owned).collect();
             let slot = Slot::start(flags.clone()).await;
             // The same address after a restart, so that clients find it.
             let address = slot.node.lock().await.as_ref().map(|node| node.address().to_owned()).unwrap_or_default();
@@ -168,7 +193,7 @@ impl World {
         let proxy = Proxy::start(addresses.clone()).await.expect("a free port");
         let (phase, _) = watch::channel(Phase::Talking);
         let mut world = Self {
-            redis_url: redis.url(),
+            redis_urls: redis.servers(),
             redis: AsyncMutex::new(redis),
             nodes,
             proxy,
@@ -200,7 +225,8 @@ impl World {
                 addresses,
                 send_every: self.chaos.send_every,
                 leaves: number % 10 == 9 && !avalanche,
-                prefers_first: avalanche,
+                begins_with_first: avalanche,
+                patience: if avalanche { Patience::STOCK } else { Patience::LITTLE },
                 // Thousands of clients should not cost more than the cluster.
                 tick: Duration::from_millis(50).max(Duration::from_micros(200) * clients),
                 seed: rng.random(),
@@ -211,9 +237,11 @@ impl World {
                 self.leaving.insert(plan.name.clone());
             }
             self.running.lock().await.spawn(client::run(plan, record, self.phase.subscribe()));
+            if avalanche {
+                sleep(BETWEEN_ARRIVALS).await;
+            }
         }
-        self.until(Duration::from_secs(30), |world| world.all(|record| record.seen.len() == 2 || record.connects > 0))
-            .await;
+        self.until(STARTED_WITHIN, |world| world.all(|record| record.joined || record.connects > RESTLESS)).await;
     }
 
     fn all(&self, check: impl Fn(&Record) -> bool) -> bool {
@@ -239,7 +267,10 @@ impl World {
         let mut said = Instant::now();
         let faults: Box<dyn Iterator<Item = (Duration, Fault)> + Send> = match self.chaos.scenario {
             Scenario::BadNetwork => Box::new(std::iter::repeat_with(|| (CUT_EVERY, Fault::CutClients { percent: 10 }))),
-            _ => Box::new(schedule(self.chaos.seed, self.chaos.nodes, self.chaos.fault_every)),
+            scenario => {
+                let replica = scenario == Scenario::Failover;
+                Box::new(schedule(self.chaos.seed, self.chaos.nodes, self.chaos.fault_every, replica))
+            }
         };
         for (pause, fault) in faults.take(self.chaos.faults) {
             sleep(pause).await;
@@ -256,9 +287,9 @@ impl World {
                 let kind = fault.kind();
                 world.inject(fault).await.then_some(kind)
             });
-            if self.chaos.progress && said.elapsed() > Duration::from_secs(10) {
+            if said.elapsed() > Duration::from_secs(10) {
                 said = Instant::now();
-                eprintln!("{}", self.progress(done.values().sum()));
+                self.say(done.values().sum());
             }
         }
         while let Some(ended) = running.join_next().await {
@@ -272,12 +303,22 @@ impl World {
     /// Kills the node that everyone is on, and waits until everyone has all that was missed on another.
     async fn avalanche(&self) -> BTreeMap<&'static str, u64> {
         sleep(self.chaos.time / 2).await;
-        drop(self.nodes[0].node.lock().await.take());
+        self.say(0);
+        let Some(mut node) = self.nodes[0].node.lock().await.take() else { return BTreeMap::new() };
         let killed = Instant::now();
         for record in self.clients.values() {
             record.lock().expect("no panic under this lock").watched_since = Some(killed);
         }
-        let resumed = |world: &Self| world.all(|record| record.watched_since.is_none());
+        node.kill();
+        let said = Mutex::new(Instant::now());
+        let resumed = |world: &Self| {
+            let mut said = said.lock().expect("no panic under this lock");
+            if said.elapsed() > Duration::from_secs(1) {
+                *said = Instant::now();
+                world.say(1);
+            }
+            world.all(|record| record.watched_since.is_none())
+        };
         self.until(HEALED_WITHIN, resumed).await;
         sleep(self.chaos.time / 2).await;
         BTreeMap::from([("kill -9 of the node that everyone is on", 1)])
@@ -306,22 +347,19 @@ impl World {
                 sleep(time).await;
                 node.resume();
             }
-            Fault::CutSubscriptions => return RedisServer::cut(&self.redis_url, "pubsub").await.is_some(),
-            Fault::CutCommands => return RedisServer::cut(&self.redis_url, "normal").await.is_some(),
-            Fault::RestartRedis => {
+            Fault::CutSubscriptions => return self.cut_links("pubsub").await,
+            Fault::CutCommands => return self.cut_links("normal").await,
+            Fault::RestartRedis | Fault::FailOver => {
                 let Ok(mut redis) = self.redis.try_lock() else { return false };
-                redis.restart(Data::Keep).await;
+                redis.restart().await;
             }
-            Fault::KillRedis => {
+            Fault::KillRedis | Fault::KillMaster => {
                 let Ok(mut redis) = self.redis.try_lock() else { return false };
-                redis.kill();
-                redis.restart(Data::Keep).await;
+                redis.crash().await;
             }
             Fault::FreezeRedis { time } => {
-                let Ok(redis) = self.redis.try_lock() else { return false };
-                redis.pause();
-                sleep(time).await;
-                redis.resume();
+                let Ok(mut redis) = self.redis.try_lock() else { return false };
+                redis.freeze(time).await;
             }
             Fault::SlowClients { percent, time } => {
                 let mut rng = SmallRng::seed_from_u64(u64::from(percent) ^ self.chaos.seed);
@@ -347,6 +385,14 @@ impl World {
         true
     }
 
+    async fn cut_links(&self, kind: &str) -> bool {
+        let mut done = false;
+        for url in &self.redis_urls {
+            done |= RedisServer::cut(url, kind).await.is_some();
+        }
+        done
+    }
+
     fn cut(&self, percent: u32) -> usize {
         // Others each time, and the same in a run with the same seed.
         let turn = self.cuts.fetch_add(1, Ordering::Relaxed);
@@ -363,34 +409,74 @@ impl World {
             }
         }
         self.phase.send_replace(Phase::Listening);
-        let healed = |world: &Self| {
-            world.all(|record| record.unacknowledged == 0) && history::check(&world.history()).is_empty()
-        };
-        self.until(HEALED_WITHIN, healed).await;
+        let until = Instant::now() + HEALED_WITHIN;
+        while Instant::now() < until {
+            if self.all(|record| record.unacknowledged == 0) && self.broken().await.0.is_empty() {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The promises that are broken, and how many acknowledged messages are forgotten where that may happen.
+    async fn broken(&self) -> (Vec<Violation>, Option<usize>) {
+        if self.chaos.scenario != Scenario::Failover {
+            return (history::check(&self.history()), None);
+        }
+        let history = self.history();
+        let logs = self.logs().await.unwrap_or_default();
+        (history::check_against(&history, &logs), Some(history::forgotten(&history, &logs)))
     }
 
     async fn judge(&self, faults: BTreeMap<&'static str, u64>) -> Report {
-        let history = self.history();
-        let mut violations = history::check(&history);
+        let (mut violations, forgotten) = self.broken().await;
         violations.extend(self.check_presence().await);
-        let report = self.report(&history, faults, violations);
+        let report = Report { forgotten, ..self.report(&self.history(), faults, violations) };
         self.phase.send_replace(Phase::Over);
         let mut running = self.running.lock().await;
         while running.join_next().await.is_some() {}
         report
     }
 
+    /// All conversations, as any node has them. `None` while none answers.
+    async fn logs(&self) -> Option<Logs> {
+        let url = self.nodes.first()?.node.lock().await.as_ref().map(Node::url)?;
+        let asking = connect(&format!("{url}?userId=checker"), "/", serde_json::Value::Null).await.ok()?;
+        let conversations: BTreeSet<String> =
+            self.clients.values().flat_map(|client| seen_by(client).into_keys()).collect();
+        let mut logs = Logs::new();
+        for conversation in conversations {
+            let log: &mut BTreeMap<u64, String> = logs.entry(conversation.clone()).or_default();
+            loop {
+                let after = log.keys().next_back().copied().unwrap_or(0);
+                let ask = json!({ "conversationId": conversation, "after": after, "limit": 500 });
+                let page = asking.emit_with_ack("message:history", ask, Duration::from_secs(10)).await;
+                let messages = page["messages"].as_array()?;
+                log.extend(
+                    messages.iter().filter_map(|message| {
+                        Some((message["seq"].as_u64()?, message["content"].as_str()?.to_owned()))
+                    }),
+                );
+                if messages.is_empty() {
+                    break;
+                }
+            }
+        }
+        asking.close().await;
+        Some(logs)
+    }
+
     fn history(&self) -> History {
         let mut history = History::default();
         for (client, record) in &self.clients {
-            let record = record.lock().expect("no panic under this lock");
-            history.acknowledged.extend(record.acknowledged.iter().cloned());
+            let acknowledged = record.lock().expect("no panic under this lock").acknowledged.clone();
+            history.acknowledged.extend(acknowledged);
             // Who left has no claim on what came later.
             if !self.leaving.contains(client) || *self.phase.borrow() == Phase::Talking {
-                history.seen.extend(record.seen.iter().map(|(conversation, events)| Log {
+                history.seen.extend(seen_by(record).into_iter().map(|(conversation, events)| Log {
                     client: client.clone(),
-                    conversation: conversation.clone(),
-                    events: events.clone(),
+                    conversation,
+                    events,
                 }));
             }
         }
@@ -409,14 +495,16 @@ impl World {
                 let Ok(asking) = connect(&format!("{url}?userId=checker"), "/", serde_json::Value::Null).await else {
                     continue;
                 };
-                let answer =
-                    asking.emit_with_ack("presence:get", json!({ "userIds": users }), Duration::from_secs(10)).await;
-                let online = answer["users"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|user| Some((user["userId"].as_str()?.to_owned(), user["online"].as_bool()?)));
-                violations.extend(history::check_presence(&connected, &online.collect()));
+                let mut online = BTreeMap::new();
+                for users in users.chunks(ASKED_AT_ONCE) {
+                    let ask = json!({ "userIds": users });
+                    let answer = asking.emit_with_ack("presence:get", ask, Duration::from_secs(10)).await;
+                    let users = answer["users"].as_array().into_iter().flatten();
+                    online.extend(
+                        users.filter_map(|user| Some((user["userId"].as_str()?.to_owned(), user["online"].as_bool()?))),
+                    );
+                }
+                violations.extend(history::check_presence(&connected, &online));
                 asking.close().await;
             }
             if violations.is_empty() || Instant::now() >= until {
@@ -426,18 +514,26 @@ impl World {
         }
     }
 
+    fn say(&self, faults: u64) {
+        if self.chaos.progress {
+            eprintln!("{}", self.progress(faults));
+        }
+    }
+
     fn progress(&self, faults: u64) -> String {
-        let mut totals = (0, 0, 0, 0);
+        let mut totals = (0, 0, 0, 0, 0);
         for record in self.clients.values() {
             let record = record.lock().expect("no panic under this lock");
             totals.0 += usize::from(record.connected);
             totals.1 += record.acknowledged.len();
             totals.2 += record.seen.values().map(Vec::len).sum::<usize>();
             totals.3 += record.unacknowledged;
+            totals.4 += usize::from(record.watched_since.is_some());
         }
+        let missing = if totals.4 > 0 { format!("  {} not back", totals.4) } else { String::new() };
         format!(
-            "{:4} s  {faults} faults  {} of {} connected  {} acknowledged  {} waiting  {} deliveries",
-            self.began.elapsed().as_secs(),
+            "{:6.1} s  {faults} faults  {} of {} connected  {} acknowledged  {} waiting  {} deliveries{missing}",
+            self.began.elapsed().as_secs_f64(),
             totals.0,
             self.clients.len(),
             totals.1,
@@ -445,4 +541,8 @@ impl World {
             totals.2,
         )
     }
+}
+
+fn seen_by(client: &Shared) -> BTreeMap<String, Vec<Seen>> {
+    client.lock().expect("no panic under this lock").seen.clone()
 }
