@@ -41,6 +41,10 @@ io.on("connection", (socket) => {
     socket.to(`user:${message.recipientUserId}`).emit("message:new", { ...message, conversationId, senderId: userId, seq });
     ack({ success: true, seq });
   });
+  socket.on("call:signal", ({ userId: recipient, data }, ack) => {
+    socket.to(`user:${recipient}`).emit("call:signal", { from: userId, data });
+    ack({ success: true });
+  });
 });
 
 http.listen(0, "127.0.0.1", () => console.log(http.address().port));
