@@ -1,238 +1,387 @@
-//! One client: Engine.IO v4 and Socket.IO v5 over a WebSocket, as far as load needs them, at a cost that leaves the machine
-//! to the servers: a buffer per thread, no masking (the key is zero), and nothing parsed that isn't looked at.
+//! One client's life: it connects, joins, sends, and listens all the while.
 
-use std::{cell::RefCell, fmt::Write, io};
-
-use anyhow::{Context, bail, ensure};
-use serde_json::Value;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
-/// Bytes read in one system call, into a buffer that belongs to the thread.
-const READ_BYTES: usize = 256 * 1024;
+use anyhow::bail;
+use tokio::{
+    pin, select,
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
+use crate::{
+    connection::{Connection, Incoming},
+    crowd::{Phase, Shared},
+    plan::{Pace, Until},
+    schedule::Schedule,
+    stamp::{Finder, Stamp},
+    tally::{self, Arrival, Seen, lock},
+    vocabulary::To,
+};
 
-/// The writing half.
-#[derive(Debug)]
-pub(crate) struct Sender {
-    stream: OwnedWriteHalf,
-    /// What waits for [`flush`](Self::flush).
-    frames: Vec<u8>,
-}
+/// Where a server answers nothing, a join is taken for done after this long.
+const UNANSWERED: Duration = Duration::from_secs(2);
 
-/// The reading half.
-#[derive(Debug)]
-pub(crate) struct Receiver {
-    stream: OwnedReadHalf,
-    /// The beginning of a frame whose end has not come. An idle client holds nothing: ten thousand of them fit beside the servers.
-    rest: Vec<u8>,
-}
+/// Who has stalled and reads again has everything when nothing came for this long.
+const QUIET: Duration = Duration::from_secs(3);
 
-/// What the server said.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Incoming<'a> {
-    /// An engine ping, which wants a [`Sender::pong`].
-    Ping,
-    /// The engine's first packet.
-    Open,
-    /// CONNECT is answered.
-    Connected,
-    /// CONNECT is refused: why.
-    Refused(&'a [u8]),
-    /// The server ended the session.
-    Ended,
-    /// `["event", …]`, and whatever else has no number.
-    Event(&'a [u8]),
-    /// The answer to event number `id`, `[…]`.
-    Ack { id: u64, args: &'a [u8] },
-}
+/// Bytes queued before they are written, within one burst of messages.
+const BURST: usize = 64 * 1024;
 
-/// Opens a connection for `user` to `ws://host:port` and waits until the namespace is connected.
-pub(crate) async fn connect(url: &str, user: &str) -> anyhow::Result<(Sender, Receiver)> {
-    let host = url.strip_prefix("ws://").context("a URL begins with ws://")?.trim_end_matches('/');
-    let stream = TcpStream::connect(host).await.with_context(|| format!("could not connect to {host}"))?;
-    stream.set_nodelay(true)?;
-    let (reading, mut writing) = stream.into_split();
-    let request = format!(
-        "GET /socket.io/?EIO=4&transport=websocket&userId={user} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    writing.write_all(request.as_bytes()).await?;
-    let mut sender = Sender { stream: writing, frames: Vec::new() };
-    let mut receiver = Receiver { stream: reading, rest: Vec::new() };
-    receiver.handshake_answer().await?;
-    let mut connected = false;
-    while !connected {
-        let (mut opened, mut refused) = (false, None);
-        receiver
-            .read(|incoming| match incoming {
-                Incoming::Open => opened = true,
-                Incoming::Connected => connected = true,
-                Incoming::Refused(why) => refused = Some(String::from_utf8_lossy(why).into_owned()),
-                _ => {}
-            })
-            .await?;
-        if let Some(why) = refused {
-            bail!("refused: {why}");
+/// Lives until the crowd is dropped or the connection ends, and leaves everything worth knowing with the crowd.
+pub(crate) async fn live(number: u32, shared: Arc<Shared>, mut phases: watch::Receiver<Phase>) {
+    let connection = match connect(number, &shared).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            shared.counts.failed.fetch_add(1, Ordering::Relaxed);
+            return shared.trouble(&error);
         }
-        if opened {
-            sender.queue("40");
-            sender.flush().await?;
-        }
-    }
-    Ok((sender, receiver))
-}
-
-impl Sender {
-    /// Queues an event; with a number when it is to be answered.
-    pub(crate) fn emit(&mut self, name: &str, payload: &Value, id: Option<u64>) -> anyhow::Result<()> {
-        let mut text = "42".to_owned();
-        if let Some(id) = id {
-            write!(text, "{id}")?;
-        }
-        text.push_str(&serde_json::to_string(&(name, payload))?);
-        self.queue(&text);
-        Ok(())
-    }
-
-    /// Queues the answer to a ping.
-    pub(crate) fn pong(&mut self) {
-        self.queue("3");
-    }
-
-    /// Sends what is queued.
-    pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
-        if !self.frames.is_empty() {
-            self.stream.write_all(&std::mem::take(&mut self.frames)).await?;
-        }
-        Ok(())
-    }
-
-    fn queue(&mut self, text: &str) {
-        self.frames.push(0x81);
-        match u16::try_from(text.len()) {
-            Ok(length @ 0..=125) => self.frames.push(0x80 | length as u8),
-            Ok(length) => {
-                self.frames.push(0x80 | 126);
-                self.frames.extend(length.to_be_bytes());
-            }
-            Err(_) => {
-                self.frames.push(0x80 | 127);
-                self.frames.extend((text.len() as u64).to_be_bytes());
-            }
-        }
-        self.frames.extend([0; 4]);
-        self.frames.extend(text.as_bytes());
-    }
-}
-
-impl Receiver {
-    /// Waits until the server says something, and hands everything that has come to `take`.
-    pub(crate) async fn read(&mut self, mut take: impl FnMut(Incoming<'_>)) -> anyhow::Result<()> {
-        let mut ended = false;
-        // What came with the answer to the handshake waits already.
-        let mut used = self.frames_of_rest(&mut take, &mut ended)?;
-        while !used {
-            self.stream.readable().await?;
-            let Self { stream, rest } = self;
-            used = SCRATCH.with_borrow_mut(|scratch| {
-                let read = match stream.try_read(scratch) {
-                    Ok(read) => read,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                    Err(error) => return Err(error.into()),
-                };
-                ensure!(read > 0, "the server closed the connection");
-                if rest.is_empty() {
-                    let used = frames(&scratch[..read], &mut take, &mut ended)?;
-                    rest.extend_from_slice(&scratch[used..read]);
-                    return Ok(used > 0);
-                }
-                rest.extend_from_slice(&scratch[..read]);
-                let used = frames(rest, &mut take, &mut ended)?;
-                *rest = rest[used..].to_vec();
-                Ok(used > 0)
-            })?;
-        }
-        ensure!(!ended, "the server ended the session");
-        Ok(())
-    }
-
-    fn frames_of_rest(&mut self, take: &mut impl FnMut(Incoming<'_>), ended: &mut bool) -> anyhow::Result<bool> {
-        if self.rest.is_empty() {
-            return Ok(false);
-        }
-        let used = frames(&self.rest, take, ended)?;
-        self.rest = self.rest[used..].to_vec();
-        Ok(used > 0)
-    }
-
-    /// The answer to the handshake. What comes behind it waits for [`read`](Self::read).
-    async fn handshake_answer(&mut self) -> anyhow::Result<()> {
-        loop {
-            self.stream.readable().await?;
-            match self.stream.try_read_buf(&mut self.rest) {
-                Ok(read) => ensure!(read > 0, "the server closed the connection"),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error.into()),
-            }
-            if let Some(end) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&self.rest[..end]);
-                let status = head.lines().next().unwrap_or_default();
-                ensure!(status.contains(" 101 "), "the handshake was refused: {status}");
-                self.rest = self.rest[end + 4..].to_vec();
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Hands each whole frame of `bytes` to `take`, and says how many bytes they were. Servers don't fragment what is this small.
-fn frames(bytes: &[u8], take: &mut impl FnMut(Incoming<'_>), ended: &mut bool) -> anyhow::Result<usize> {
-    let mut used = 0;
-    while let Some((opcode, begin, end)) = frame(&bytes[used..]) {
-        match opcode {
-            1 => match incoming(&bytes[used + begin..used + end])? {
-                Incoming::Ended => *ended = true,
-                said => take(said),
-            },
-            8 => *ended = true,
-            _ => {}
-        }
-        used += end;
-    }
-    Ok(used)
-}
-
-fn incoming(text: &[u8]) -> anyhow::Result<Incoming<'_>> {
-    Ok(match text {
-        b"2" => Incoming::Ping,
-        [b'0', ..] => Incoming::Open,
-        [b'4', b'0', ..] => Incoming::Connected,
-        [b'4', b'4', why @ ..] => Incoming::Refused(why),
-        [b'4', b'3', ack @ ..] => {
-            let begin = ack.iter().position(|&byte| byte == b'[').context("an ack without arguments")?;
-            Incoming::Ack { id: std::str::from_utf8(&ack[..begin])?.parse()?, args: &ack[begin..] }
-        }
-        [b'1', ..] | [b'4', b'1', ..] => Incoming::Ended,
-        _ => Incoming::Event(text.get(2..).unwrap_or_default()),
-    })
-}
-
-/// Opcode, begin of the payload, end of the frame; `None` when it isn't whole.
-fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let (begin, length) = match *bytes.get(1)? {
-        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
-        short => (2, u64::from(short)),
     };
-    let end = begin + usize::try_from(length).ok()?;
-    (bytes.len() >= end).then_some((bytes[0] & 0x0f, begin, end))
+    shared.counts.connected.fetch_add(1, Ordering::Relaxed);
+    let mut client = Client { connection, ears: Ears::new(number, shared) };
+    if let Err(error) = client.take_part(&mut phases).await {
+        let counts = &client.ears.shared.counts;
+        counts.ended.fetch_add(1, Ordering::Relaxed);
+        if client.ears.to_send {
+            counts.cut_off.fetch_add(1, Ordering::Relaxed);
+        }
+        client.ears.shared.trouble(&error);
+    }
 }
+
+async fn connect(number: u32, shared: &Shared) -> anyhow::Result<Connection> {
+    let _turn = shared.opening.acquire().await?;
+    let begin = Instant::now();
+    let user = shared.vocabulary.user(number);
+    let connection = Connection::open(shared.target(number), &user, &shared.sources).await?;
+    tally::record(&mut lock(&shared.connects), begin.elapsed());
+    Ok(connection)
+}
+
+struct Client {
+    connection: Connection,
+    ears: Ears,
+}
+
+impl Client {
+    async fn take_part(&mut self, phases: &mut watch::Receiver<Phase>) -> anyhow::Result<()> {
+        self.until(phases.wait_for(|&phase| phase != Phase::Connect)).await??;
+        self.join().await?;
+        self.ears.shared.counts.joined.fetch_add(1, Ordering::Relaxed);
+        let sending = |phase: &Phase| matches!(phase, Phase::Send(_) | Phase::Resume);
+        let phase = *self.until(phases.wait_for(sending)).await??;
+        if self.ears.stalled {
+            phases.wait_for(|&phase| phase == Phase::Resume).await?;
+            self.read_on().await;
+            return Ok(());
+        }
+        if let (true, Phase::Send(begin)) = (self.ears.to_send, phase) {
+            self.send(begin).await?;
+            self.ears.to_send = false;
+            self.ears.shared.counts.done.fetch_add(1, Ordering::Relaxed);
+        }
+        self.until(std::future::pending()).await
+    }
+
+    /// Listens until `event` happens.
+    async fn until<T>(&mut self, event: impl Future<Output = T>) -> anyhow::Result<T> {
+        pin!(event);
+        loop {
+            select! {
+                biased;
+                happened = &mut event => return Ok(happened),
+                ready = self.connection.ready() => ready?,
+            }
+            self.ears.listen(&mut self.connection)?;
+        }
+    }
+
+    async fn join(&mut self) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.ears.shared);
+        for &room in &shared.plan.rooms_of[self.ears.number as usize] {
+            // Those who wait for their turn listen: the others' arrivals are announced to them.
+            let _turn = self.until(shared.joining.acquire()).await??;
+            let begin = Instant::now();
+            let event = shared.vocabulary.join(self.ears.number, room);
+            if !shared.vocabulary.acks() {
+                self.connection.event([&event, "", ""], None);
+                self.connection.flush()?;
+                continue;
+            }
+            self.connection.event([&event, "", ""], Some(JOIN));
+            while self.ears.joined.is_none() {
+                self.connection.ready().await?;
+                self.ears.listen(&mut self.connection)?;
+            }
+            if let Some(Err(answer)) = self.ears.joined.take() {
+                bail!("a join was refused: {answer}");
+            }
+            tally::record(&mut lock(&shared.joins), begin.elapsed());
+        }
+        if !shared.vocabulary.acks() {
+            self.until(sleep(UNANSWERED)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, begin: Instant) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.ears.shared);
+        let (place, senders) = shared.place_among_senders(self.ears.number);
+        match shared.plan.pace {
+            Pace::Closed { messages, until, .. } => {
+                let quota = messages / senders + u64::from(place < messages % senders);
+                self.send_closed(quota, until).await
+            }
+            Pace::Open { .. } => self.send_open(Schedule::new(shared.plan.pace, begin, place, senders)).await,
+        }
+    }
+
+    async fn send_closed(&mut self, quota: u64, until: Until) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.ears.shared);
+        for _ in 0..quota {
+            let stream = self.ears.choose();
+            let units = if until == Until::Delivered { shared.plan.streams[stream as usize].recipients } else { 1 };
+            let window = shared.window(stream);
+            if let Ok(permit) = window.try_acquire_many(units) {
+                permit.forget();
+            } else {
+                self.connection.flush()?;
+                self.until(window.acquire_many(units)).await??.forget();
+            }
+            self.say(stream, shared.now())?;
+        }
+        Ok(self.connection.flush()?)
+    }
+
+    async fn send_open(&mut self, schedule: Schedule) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.ears.shared);
+        for due in schedule {
+            if due > Instant::now() {
+                self.connection.flush()?;
+                self.until(tokio::time::sleep_until(due.into())).await?;
+            }
+            let lag = due.elapsed();
+            tally::record(&mut lock(self.ears.shard()).lag, lag);
+            let stream = self.ears.choose();
+            self.say(stream, shared.since_epoch(due))?;
+        }
+        Ok(self.connection.flush()?)
+    }
+
+    /// Queues a message that was meant to leave at `at`.
+    fn say(&mut self, stream: u32, at: u64) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.ears.shared);
+        let number = shared.sent(stream);
+        let id = shared.vocabulary.acks().then(|| self.ears.ask(stream, at));
+        let content = Stamp { stream, number, at }.content(shared.plan.bytes);
+        let (before, behind) = shared.message(stream);
+        if self.connection.event([before, &content, behind], id) > BURST {
+            self.connection.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Reads what has come while nobody read, until the end or until nothing comes any more, and says which it was.
+    async fn read_on(&mut self) {
+        let closed = loop {
+            match timeout(QUIET, self.connection.ready()).await {
+                Err(_) => break false,
+                Ok(Err(_)) => break true,
+                Ok(Ok(())) => {}
+            }
+            if self.ears.listen(&mut self.connection).is_err() {
+                break true;
+            }
+        };
+        let missing = self.ears.missing();
+        lock(&self.ears.shared.stalls).push(Stall { closed, missing });
+    }
+}
+
+/// What became of a client that had stopped reading.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stall {
+    /// It was told, by the end of its connection.
+    pub(crate) closed: bool,
+    /// Messages it does not have.
+    pub(crate) missing: u64,
+}
+
+/// The number of a join's ack; messages have those from 1.
+const JOIN: u64 = 0;
+
+/// What a client has heard.
+struct Ears {
+    number: u32,
+    shared: Arc<Shared>,
+    /// Something is still to be sent.
+    to_send: bool,
+    stalled: bool,
+    /// Its own streams, with the sum of the weights up to each.
+    own: Vec<(u32, u32)>,
+    /// The answer to a join.
+    joined: Option<Result<(), String>>,
+    next: u64,
+    /// For the events that are not answered yet: their stream, and when they were meant to leave.
+    open: HashMap<u64, (u32, u64)>,
+    finder: Finder,
+    streams: Vec<(u32, tally::Stream)>,
+}
+
+impl Ears {
+    fn new(number: u32, shared: Arc<Shared>) -> Self {
+        let mut sum = 0;
+        let own: Vec<_> = shared
+            .streams_of(number)
+            .map(|(stream, weight)| {
+                sum += weight;
+                (stream, sum)
+            })
+            .collect();
+        Self {
+            number,
+            to_send: !own.is_empty(),
+            stalled: shared.plan.stalled.contains(&number),
+            own,
+            joined: None,
+            next: JOIN + 1,
+            open: HashMap::new(),
+            finder: Finder::default(),
+            streams: Vec::new(),
+            shared,
+        }
+    }
+
+    fn shard(&self) -> &std::sync::Mutex<Seen> {
+        if self.stalled { &self.shared.seen_by_stalled } else { self.shared.shard(self.number) }
+    }
+
+    /// Takes what has come.
+    fn listen(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let shard = if self.stalled { &shared.seen_by_stalled } else { shared.shard(self.number) };
+        let mut seen = None;
+        // One look at the clock for all that came in one piece: it is when this client had them.
+        let mut now = None;
+        let mut arrived = Arrived::default();
+        connection.read(|said| match said {
+            Incoming::Ack { id, args } => {
+                let seen = seen.get_or_insert_with(|| lock(shard));
+                self.answered(id, args, *now.get_or_insert_with(|| shared.now()), seen);
+            }
+            Incoming::Event(event) if shared.vocabulary.brings(event) => {
+                let seen = seen.get_or_insert_with(|| lock(shard));
+                if let Some(stream) = self.heard(event, *now.get_or_insert_with(|| shared.now()), seen) {
+                    arrived.add(stream, &shared);
+                }
+            }
+            _ => {}
+        })?;
+        drop(seen);
+        arrived.give_back(&shared);
+        Ok(())
+    }
+
+    fn answered(&mut self, id: u64, args: &[u8], now: u64, seen: &mut Seen) {
+        let yes = self.shared.vocabulary.says_yes(args);
+        if id == JOIN {
+            self.joined = Some(if yes { Ok(()) } else { Err(String::from_utf8_lossy(args).into_owned()) });
+            return;
+        }
+        let Some((stream, at)) = self.open.remove(&id) else { return };
+        tally::record(&mut seen.acks, Duration::from_nanos(now.saturating_sub(at)));
+        if !yes {
+            seen.refused += 1;
+            seen.refusal.get_or_insert_with(|| String::from_utf8_lossy(args).into_owned());
+        }
+        self.shared.acked(stream);
+    }
+
+    /// The stream of a message that has not come before.
+    fn heard(&mut self, event: &[u8], now: u64, seen: &mut Seen) -> Option<u32> {
+        let stamp = self.finder.find(event)?;
+        let known = match self.streams.iter().position(|(stream, _)| *stream == stamp.stream) {
+            Some(known) => known,
+            None => {
+                self.streams.push((stamp.stream, tally::Stream::default()));
+                self.streams.len() - 1
+            }
+        };
+        match self.streams[known].1.arrived(stamp.number) {
+            Arrival::Repeated => {
+                seen.verdicts.repeated += 1;
+                return None;
+            }
+            Arrival::Overtaken => seen.verdicts.overtaken += 1,
+            Arrival::New => {}
+        }
+        seen.delivered += 1;
+        tally::record(&mut seen.deliveries, Duration::from_nanos(now.saturating_sub(stamp.at)));
+        Some(stamp.stream)
+    }
+
+    /// One of its own streams.
+    fn choose(&self) -> u32 {
+        match self.own.as_slice() {
+            [(only, _)] => *only,
+            several => {
+                let sum = several.last().map_or(1, |(_, sum)| *sum);
+                let drawn = rand::random_range(0..sum);
+                several[several.partition_point(|(_, upto)| *upto <= drawn)].0
+            }
+        }
+    }
+
+    fn ask(&mut self, stream: u32, at: u64) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.open.insert(id, (stream, at));
+        id
+    }
+
+    /// Messages of its rooms that it does not have.
+    fn missing(&self) -> u64 {
+        let plan = &self.shared.plan;
+        let rooms = &plan.rooms_of[self.number as usize];
+        let mine = (0_u32..).zip(&plan.streams).filter(|(_, stream)| match stream.to {
+            To::Room(room) => rooms.contains(&room) && stream.sender != self.number,
+            To::Direct(user) | To::Signal(user) => user == self.number,
+        });
+        mine.map(|(id, _)| {
+            let sent = self.shared.sent_of(id);
+            self.streams.iter().find(|(stream, _)| *stream == id).map_or(sent, |(_, stream)| stream.lost(sent))
+        })
+        .sum()
+    }
+}
+
+/// Deliveries that came in one piece, mostly of one stream: its window is given back what they took once, not once for each.
+#[derive(Default)]
+struct Arrived {
+    stream: u32,
+    count: usize,
+}
+
+impl Arrived {
+    fn add(&mut self, stream: u32, shared: &Shared) {
+        if stream != self.stream {
+            self.give_back(shared);
+            self.stream = stream;
+        }
+        self.count += 1;
+    }
+
+    fn give_back(&mut self, shared: &Shared) {
+        if self.count > 0 {
+            shared.delivered(self.stream, self.count);
+        }
+        self.count = 0;
+    }
+}
+
+/// What a sender takes from before it sends.
+pub(crate) type Window = Arc<Semaphore>;

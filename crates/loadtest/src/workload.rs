@@ -1,332 +1,362 @@
-//! What the clients do.
-//!
-//! Sent messages carry the time of sending, so that any receiver in this process can tell how long they took.
+//! What each workload does, from the first connection to the result.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::bail;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
+use anyhow::{Context, bail, ensure};
+use tokio::time::sleep;
 
 use crate::{
-    client::{self, Incoming, Receiver, Sender},
-    cpu::Meter,
-    report::{self, Report, Seen},
+    churn,
+    connection::Target,
+    crowd::{Crowd, Run, Site},
+    crowds::Crowds,
+    meter::Meter,
+    options::{Cli, Sending, SiteOptions, Workload},
+    outcome::{Load, Memory, Once, Outcome, Stalled},
+    plan::{Pace, Plan},
+    sources::{Sources, enough_descriptors},
+    tally::lock,
+    vocabulary::{To, Vocabulary},
 };
 
-/// How an ack begins that says yes.
-const SUCCESS: &[u8] = b"[{\"success\":true";
-
-/// How the event begins that counts.
-const MESSAGE: &[u8] = b"[\"message:new\",";
-
-/// Between the last join and the first message.
+/// Between the last join and the first message: everybody has heard of everybody, and what comes from then on is the load.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// How much is sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Load {
-    pub(crate) servers: Meter,
-    pub(crate) messages: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) bytes: usize,
-    pub(crate) patience: Duration,
+/// How the line begins that says that all clients are connected: a process that started this one waits for it.
+pub(crate) const HOLDING: &str = "all connected";
+
+/// Messages may leave this late, 99 of 100, at an open rate.
+const LATE: Duration = Duration::from_millis(20);
+
+/// Of an open rate, so much must have left.
+const REACHED: f64 = 0.99;
+
+/// Does it.
+///
+/// # Errors
+/// Something is wrong with what was asked for, or with this machine. What is wrong with the servers, or with the load, is in
+/// the outcome.
+pub(crate) async fn run(cli: &Cli) -> anyhow::Result<Outcome> {
+    ensure!(!cli.site.urls.is_empty(), "where are the servers? (--url ws://HOST:PORT)");
+    let day = Day { site: site(&cli.site, &vocabulary(cli, "")?).await?, cli };
+    let mut outcome = Outcome {
+        workload: cli.site.name.clone().unwrap_or_else(|| cli.workload.name().to_owned()),
+        server: cli.site.server.clone(),
+        round: cli.site.round,
+        scale: cli.site.scale,
+        ..Outcome::default()
+    };
+    if let Err(why) = day.fits() {
+        outcome.doubts.push(why.to_string());
+        return Ok(outcome);
+    }
+    day.pass(&mut outcome).await?;
+    outcome.source_addresses = day.site.sources.used();
+    outcome.valid = outcome.doubts.is_empty();
+    Ok(outcome)
 }
 
-/// Opens `count` connections, spread over `urls`, and prints how that went.
-pub(crate) async fn connect(
-    urls: &[String],
-    count: usize,
-    opening: usize,
-    servers: &Meter,
-) -> anyhow::Result<Vec<(Sender, Receiver)>> {
-    let before = servers.read()?;
-    let begin = Instant::now();
-    let connected = stream::iter(0..count)
-        .map(|number| async move {
-            let begin = Instant::now();
-            let halves = client::connect(&urls[number % urls.len()], &user(number)).await?;
-            anyhow::Ok((number, halves, begin.elapsed()))
-        })
-        .buffer_unordered(opening)
-        .try_collect::<Vec<_>>()
-        .await?;
-    let mut times = report::histogram();
-    let mut clients: Vec<_> = Vec::with_capacity(count);
-    for (number, halves, time) in connected {
-        report::record(&mut times, time);
-        clients.push((number, halves));
+async fn site(options: &SiteOptions, words: &Vocabulary) -> anyhow::Result<Arc<Site>> {
+    let mut targets = Vec::new();
+    for url in &options.urls {
+        targets.push(Target::new(url, words.query(), words.namespace(), words.auth()).await?);
     }
-    report::print_connected(count, begin.elapsed(), &times);
-    if let Some((after, before)) = servers.read()?.zip(before) {
-        report::print_spent_connecting(count, after.saturating_sub(before));
-    }
-    clients.sort_by_key(|(number, _)| *number);
-    Ok(clients.into_iter().map(|(_, halves)| halves).collect())
+    Ok(Arc::new(Site {
+        targets,
+        sources: Arc::new(Sources::new()),
+        opening: options.opening.max(1),
+        servers: Meter::new(options.server_pids.clone()),
+        redis: Meter::new(options.redis_pids.clone()),
+        patience: options.patience(),
+    }))
 }
 
-/// All clients join a conversation, the first one sends: the others are to get every message once and in order.
-pub(crate) async fn room(clients: Vec<(Sender, Receiver)>, load: &Load) -> anyhow::Result<Report> {
-    if clients.len() < 2 {
-        bail!("a room needs two clients");
-    }
-    let room = format!("load-{:x}", std::process::id());
-    let expected = (clients.len() - 1) * load.messages;
-    let mut joined = Vec::with_capacity(clients.len());
-    for (mut to_server, mut from_server) in clients {
-        to_server.emit("conversation:join", &json!(room), Some(0))?;
-        expect_ack(&mut to_server, &mut from_server).await?;
-        joined.push((to_server, from_server));
-    }
-    // Everybody has heard of everybody: what comes from here on is the load.
-    tokio::time::sleep(SETTLING).await;
-    let mut run = Run::new(load, expected)?;
-    // The sender last, when everybody listens.
-    for (number, halves) in joined.into_iter().enumerate().rev() {
-        let to_send = if number == 0 { load.messages } else { 0 };
-        run.start(halves, "message:send", json!({"conversationId": room}), to_send);
-    }
-    run.finish().await
+/// Crowds side by side have words of their own, since their users must not be the same.
+fn vocabulary(cli: &Cli, crowd: &str) -> anyhow::Result<Vocabulary> {
+    Vocabulary::new(cli.words.clone(), format!("{:x}{crowd}", std::process::id()))
 }
 
-/// Clients 2n and 2n + 1 send to each other.
-pub(crate) async fn pairs(clients: Vec<(Sender, Receiver)>, load: &Load) -> anyhow::Result<Report> {
-    let senders = clients.len() / 2 * 2;
-    if senders == 0 {
-        bail!("pairs need two clients");
-    }
-    let each = (load.messages / senders).max(1);
-    tokio::time::sleep(SETTLING).await;
-    let mut run = Run::new(load, each * senders)?;
-    for (number, halves) in clients.into_iter().enumerate().take(senders) {
-        run.start(halves, "private:message", json!({"recipientUserId": user(number ^ 1)}), each);
-    }
-    run.finish().await
+/// One run.
+struct Day<'a> {
+    site: Arc<Site>,
+    cli: &'a Cli,
 }
 
-fn user(number: usize) -> String {
-    format!("load-{number}")
-}
-
-async fn expect_ack(to_server: &mut Sender, from_server: &mut Receiver) -> anyhow::Result<()> {
-    let mut answer = None;
-    while answer.is_none() {
-        to_server.flush().await?;
-        from_server
-            .read(|incoming| match incoming {
-                Incoming::Ping => to_server.pong(),
-                Incoming::Ack { args, .. } => answer = Some(String::from_utf8_lossy(args).into_owned()),
-                _ => {}
-            })
-            .await?;
-    }
-    to_server.flush().await?;
-    match answer {
-        Some(args) if !args.as_bytes().starts_with(SUCCESS) => bail!("refused: {args}"),
-        _ => Ok(()),
-    }
-}
-
-/// One run: a task per client, and what they have in common.
-struct Run {
-    load: Load,
-    /// What the servers had spent before.
-    cpu: Option<Duration>,
-    expected: usize,
-    begin: Instant,
-    delivered: Arc<AtomicU64>,
-    over: CancellationToken,
-    tasks: JoinSet<anyhow::Result<Seen>>,
-}
-
-impl Run {
-    fn new(load: &Load, expected: usize) -> anyhow::Result<Self> {
-        Ok(Self {
-            cpu: load.servers.read()?,
-            load: load.clone(),
-            expected,
-            begin: Instant::now(),
-            delivered: Arc::default(),
-            over: CancellationToken::new(),
-            tasks: JoinSet::new(),
-        })
+impl Day<'_> {
+    fn clients(&self, otherwise: u32) -> u32 {
+        self.cli.site.clients.unwrap_or(otherwise)
     }
 
-    /// Lets a client listen, and send `left` messages made from `template`.
-    fn start(&mut self, halves: (Sender, Receiver), event: &'static str, template: Value, left: usize) {
-        let participant = Participant {
-            to_server: halves.0,
-            load: self.load.clone(),
-            event,
-            template,
-            left,
-            next: 1,
-            open: HashMap::new(),
-            begin: self.begin,
-            delivered: Arc::clone(&self.delivered),
-            where_sent: Field::new("\"content\":\""),
-            where_seq: Field::new("\"seq\":"),
-            where_conversation: Field::new("\"conversationId\":\""),
-            newest: Vec::new(),
-            seen: Seen::default(),
+    /// Whether all the clients can be descriptors of this process.
+    fn fits(&self) -> anyhow::Result<()> {
+        let most = match &self.cli.workload {
+            Workload::Burst { idle, .. } => self.clients(1001) + idle,
+            Workload::Rooms { rooms, size, .. } => self.clients(rooms.saturating_mul(*size)),
+            Workload::Churn { .. } => 0,
+            Workload::Idle { processes, .. } => self.clients(self.usual_clients()).div_ceil((*processes).max(1)),
+            _ => self.clients(self.usual_clients()),
         };
-        self.tasks.spawn(participant.take_part(halves.1, self.over.clone()));
+        enough_descriptors(most as usize)
     }
 
-    /// Waits until everything has arrived, or nothing has for as long as patience lasts.
-    async fn finish(mut self) -> anyhow::Result<Report> {
-        let mut progress = (0, Instant::now());
-        let mut said = Instant::now();
-        loop {
-            if let Ok(Some(ended)) = timeout(Duration::from_millis(20), self.tasks.join_next()).await {
-                ended??;
-                bail!("a client ended before the run did");
-            }
-            let delivered = self.delivered.load(Ordering::Relaxed);
-            if delivered != progress.0 {
-                progress = (delivered, Instant::now());
-            }
-            if delivered as usize >= self.expected || progress.1.elapsed() > self.load.patience {
-                break;
-            }
-            if said.elapsed() > Duration::from_secs(2) {
-                said = Instant::now();
-                eprintln!("{delivered} of {} delivered", self.expected);
-            }
-        }
-        let spent = self.load.servers.read()?.zip(self.cpu).map(|(after, before)| after.saturating_sub(before));
-        let mut report = Report::new(self.expected, progress.1 - self.begin, spent);
-        self.over.cancel();
-        while let Some(seen) = self.tasks.join_next().await {
-            report.add(&seen??)?;
-        }
-        Ok(report)
-    }
-}
-
-/// A client of a run.
-struct Participant {
-    to_server: Sender,
-    load: Load,
-    event: &'static str,
-    /// The payload, less its content.
-    template: Value,
-    left: usize,
-    /// The number of the next event that wants an ack.
-    next: u64,
-    /// When the unacknowledged ones were sent.
-    open: HashMap<u64, Instant>,
-    begin: Instant,
-    delivered: Arc<AtomicU64>,
-    where_sent: Field,
-    where_seq: Field,
-    where_conversation: Field,
-    /// The newest place seen in each conversation: one, or a few.
-    newest: Vec<(Box<[u8]>, u64)>,
-    seen: Seen,
-}
-
-impl Participant {
-    async fn take_part(mut self, mut from_server: Receiver, over: CancellationToken) -> anyhow::Result<Seen> {
-        let ended = over.run_until_cancelled(self.listen(&mut from_server)).await;
-        ended.map_or(Ok(()), |ended| ended).map(|()| self.seen)
-    }
-
-    async fn listen(&mut self, from_server: &mut Receiver) -> anyhow::Result<()> {
-        loop {
-            self.fill_window()?;
-            self.to_server.flush().await?;
-            let before = self.seen.deliveries.len();
-            // One look at the clock for all that came in one piece: it is when this client had them.
-            let mut now = None;
-            from_server.read(|incoming| self.take(incoming, *now.get_or_insert_with(Instant::now))).await?;
-            let delivered = self.seen.deliveries.len() - before;
-            if delivered > 0 {
-                self.delivered.fetch_add(delivered, Ordering::Relaxed);
-            }
+    fn usual_clients(&self) -> u32 {
+        match &self.cli.workload {
+            Workload::Room(_) | Workload::Burst { .. } | Workload::Slow { .. } => 1001,
+            Workload::Pairs(_) | Workload::Direct(_) => 64,
+            Workload::Day { .. } => 2000,
+            _ => 100,
         }
     }
 
-    fn take(&mut self, incoming: Incoming<'_>, now: Instant) {
-        match incoming {
-            Incoming::Ping => self.to_server.pong(),
-            Incoming::Ack { id, args } => {
-                if let Some(sent) = self.open.remove(&id) {
-                    report::record(&mut self.seen.acks, now - sent);
-                }
-                if !args.starts_with(SUCCESS) {
-                    self.seen.refused += 1;
-                }
+    async fn pass(&self, outcome: &mut Outcome) -> anyhow::Result<()> {
+        let clients = self.clients(self.usual_clients());
+        let echo = self.cli.words.echo();
+        match &self.cli.workload {
+            Workload::Connect { hold } => self.connect(outcome, clients, *hold).await,
+            Workload::Idle { hold, processes } if *processes > 1 => {
+                self.idle_beside(outcome, clients, *processes, *hold).await
             }
-            Incoming::Event(event) if event.starts_with(MESSAGE) => self.count(event, now),
-            _ => {}
+            Workload::Idle { hold, .. } => self.idle(outcome, clients, *hold).await,
+            Workload::Burst { sending, idle, hold } => self.burst(outcome, clients, *idle, sending, *hold).await,
+            Workload::Room(sending) => self.load(outcome, Plan::room(at_least(2, clients)?, echo), sending).await,
+            Workload::Rooms { sending, rooms, size } => {
+                let clients = self.clients(rooms.saturating_mul(*size));
+                ensure!(
+                    *rooms > 0 && (2..=clients).contains(size),
+                    "a room has 2 clients or more, and no more than there are"
+                );
+                self.load(outcome, Plan::rooms(clients, *rooms, *size, echo), sending).await
+            }
+            Workload::Pairs(sending) => {
+                self.load(outcome, Plan::pairs(at_least(2, clients)?, To::Direct), sending).await
+            }
+            Workload::Direct(sending) => {
+                self.load(outcome, Plan::pairs(at_least(2, clients)?, To::Signal), sending).await
+            }
+            Workload::Day { sending, visitors } => self.day(outcome, clients, sending, *visitors).await,
+            Workload::Churn { rate, seconds, stay } => {
+                let (rate, stay) = (churn::Rate::new(*rate, *seconds)?, Duration::from_millis(*stay));
+                let visits = churn::run(&self.site, &vocabulary(self.cli, "")?, rate, stay).await?;
+                outcome.clients = visits.planned;
+                outcome.doubts.extend(visits.doubts());
+                outcome.connect = Some(Once::new(&visits.step));
+                Ok(())
+            }
+            Workload::Slow { sending, stalled } => self.slow(outcome, clients, sending, *stalled).await,
+            Workload::Compare { .. } => bail!("comparing is no load"),
         }
     }
 
-    fn fill_window(&mut self) -> anyhow::Result<()> {
-        while self.left > 0 && self.open.len() < self.load.in_flight {
-            let now = self.begin.elapsed().as_nanos();
-            self.template["content"] = json!(format!("{now} {}", "x".repeat(self.load.bytes.saturating_sub(16))));
-            self.open.insert(self.next, Instant::now());
-            self.to_server.emit(self.event, &self.template, Some(self.next))?;
-            self.next += 1;
-            self.left -= 1;
+    /// A crowd, connected.
+    async fn gather(&self, outcome: &mut Outcome, plan: Plan, name: &str) -> anyhow::Result<Crowd> {
+        outcome.clients += plan.clients();
+        let mut crowd = Crowd::new(Arc::clone(&self.site), Arc::new(vocabulary(self.cli, name)?), plan);
+        outcome.connect = Some(Once::new(&crowd.connect().await?));
+        Ok(crowd)
+    }
+
+    async fn connect(&self, outcome: &mut Outcome, clients: u32, hold: u64) -> anyhow::Result<()> {
+        let crowd = self.gather(outcome, Plan::idle(clients), "").await?;
+        outcome.doubts.extend(crowd.doubts());
+        if hold > 0 && outcome.doubts.is_empty() {
+            println!("{HOLDING}, staying for {hold} s");
+            sleep(Duration::from_secs(hold)).await;
+            outcome.doubts.extend(crowd.doubts());
         }
         Ok(())
     }
 
-    /// Looks at three fields and parses nothing: this runs for each delivery, and the servers need the machine.
-    fn count(&mut self, message: &[u8], now: Instant) {
-        let Some(sent) = self.where_sent.find(message).map(number).map(Duration::from_nanos) else { return };
-        report::record(&mut self.seen.deliveries, (now - self.begin).saturating_sub(sent));
-        let place = self.where_seq.find(message).map_or(0, number);
-        let conversation = self.where_conversation.find(message).unwrap_or_default();
-        let end = conversation.iter().position(|&byte| byte == b'"').unwrap_or_default();
-        let conversation = &conversation[..end];
-        let Some((_, newest)) = self.newest.iter_mut().find(|(known, _)| **known == *conversation) else {
-            self.newest.push((conversation.into(), place));
-            return;
+    fn memory_kib(&self) -> anyhow::Result<u64> {
+        let reading = self.site.servers.read()?.context("what a connection takes is read with --server-pid")?;
+        Ok(reading.rss_kib)
+    }
+
+    async fn idle(&self, outcome: &mut Outcome, clients: u32, hold: u64) -> anyhow::Result<()> {
+        let before = self.memory_kib()?;
+        let crowd = self.gather(outcome, Plan::idle(clients), "").await?;
+        let peak = self.memory_kib()?;
+        sleep(Duration::from_secs(hold)).await;
+        outcome.memory = Some(memory(before, peak, self.memory_kib()?, clients));
+        outcome.doubts.extend(crowd.doubts());
+        Ok(())
+    }
+
+    /// The same with clients of several processes.
+    async fn idle_beside(&self, outcome: &mut Outcome, clients: u32, processes: u32, hold: u64) -> anyhow::Result<()> {
+        let before = self.memory_kib()?;
+        outcome.clients = clients;
+        let crowds = match Crowds::start(self.cli, clients, processes, &self.site).await {
+            Ok(crowds) => crowds,
+            Err(error) => {
+                outcome.doubts.push(format!("{error:#}"));
+                return Ok(());
+            }
         };
-        match place.cmp(newest) {
-            std::cmp::Ordering::Greater => *newest = place,
-            std::cmp::Ordering::Equal => self.seen.repeated += 1,
-            std::cmp::Ordering::Less => self.seen.overtaken += 1,
+        let peak = self.memory_kib()?;
+        sleep(Duration::from_secs(hold)).await;
+        outcome.memory = Some(memory(before, peak, self.memory_kib()?, clients));
+        outcome.connect = Some(Once::new(&crowds.step));
+        Ok(())
+    }
+
+    async fn burst(
+        &self,
+        outcome: &mut Outcome,
+        clients: u32,
+        idle: u32,
+        sending: &Sending,
+        hold: u64,
+    ) -> anyhow::Result<()> {
+        let staying = self.gather(outcome, Plan::idle(idle), "stay").await?;
+        // Pinged once, as in `idle`.
+        sleep(Duration::from_secs(30.min(hold))).await;
+        let before = self.memory_kib()?;
+        let plan = Plan::room(at_least(2, clients)?, self.cli.words.echo());
+        self.load(outcome, plan, sending).await?;
+        let peak = outcome.load.as_ref().and_then(|load| load.server_peak_kib);
+        sleep(Duration::from_secs(hold)).await;
+        outcome.memory = Some(memory(before, peak.unwrap_or(before), self.memory_kib()?, idle));
+        outcome.doubts.extend(staying.doubts());
+        Ok(())
+    }
+
+    /// A crowd that joins and sends, and leaves.
+    async fn load(&self, outcome: &mut Outcome, plan: Plan, sending: &Sending) -> anyhow::Result<()> {
+        let pace = sending.pace(self.cli.words.acks());
+        self.load_at(outcome, Plan { pace, bytes: sending.bytes, ..plan }).await.map(drop)
+    }
+
+    async fn load_at(&self, outcome: &mut Outcome, plan: Plan) -> anyhow::Result<Crowd> {
+        let pace = plan.pace;
+        let mut crowd = self.gather(outcome, plan, "").await?;
+        outcome.join = Some(Once::new(&crowd.join().await?));
+        sleep(SETTLING).await;
+        // Who isn't there would only be waited for.
+        if crowd.doubts().is_empty() {
+            let run = crowd.run().await?;
+            outcome.doubts.extend(pace_doubts(pace, &run));
+            outcome.load = Some(Load::new(&run, planned(pace)));
+        }
+        outcome.doubts.extend(crowd.doubts());
+        Ok(crowd)
+    }
+
+    async fn day(&self, outcome: &mut Outcome, clients: u32, sending: &Sending, visitors: f64) -> anyhow::Result<()> {
+        let pace = sending.open(2000.0);
+        let plan = Plan { pace, bytes: sending.bytes, ..Plan::day(at_least(20, clients)?, self.cli.words.echo()) };
+        let Pace::Open { lasting, .. } = pace else { bail!("a day has an open rate") };
+        let words = vocabulary(self.cli, "visit")?;
+        let rate = churn::Rate::new(visitors, lasting.as_secs())?;
+        // The visitors come while the others connect, too: their times are not those of an empty house.
+        let visits = churn::run(&self.site, &words, rate, Duration::from_secs(1));
+        let (day, visits) = tokio::join!(self.load_at(outcome, plan), visits);
+        day?;
+        outcome.doubts.extend(visits?.doubts());
+        Ok(())
+    }
+
+    async fn slow(&self, outcome: &mut Outcome, clients: u32, sending: &Sending, stalled: u32) -> anyhow::Result<()> {
+        ensure!(stalled + 2 <= clients, "besides {stalled} stalled clients there must be a sender and a recipient");
+        let mut plan =
+            Plan { pace: sending.open(200.0), bytes: sending.bytes, ..Plan::room(clients, self.cli.words.echo()) };
+        // Not the first, who sends; and spread over the nodes.
+        plan.stall((1..=stalled).collect());
+        let mut crowd = self.load_at(outcome, plan).await?;
+        let stalls = crowd.resume().await;
+        let count = |of: &dyn Fn(bool, u64) -> bool| {
+            stalls.iter().filter(|stall| of(stall.closed, stall.missing)).count() as u64
+        };
+        outcome.stalled = Some(Stalled {
+            clients: u64::from(stalled),
+            closed: count(&|closed, _| closed),
+            complete: count(&|closed, missing| !closed && missing == 0),
+            silent_holes: count(&|closed, missing| !closed && missing > 0),
+        });
+        let overtaken = lock(&crowd.shared.seen_by_stalled).verdicts.overtaken;
+        if let Some(load) = &mut outcome.load {
+            load.overtaken += overtaken;
+        }
+        Ok(())
+    }
+}
+
+fn at_least(least: u32, clients: u32) -> anyhow::Result<u32> {
+    ensure!(clients >= least, "this takes {least} clients or more: --clients");
+    Ok(clients)
+}
+
+fn memory(before_kib: u64, peak_kib: u64, after_kib: u64, clients: u32) -> Memory {
+    let per_connection_kib = (after_kib as f64 - before_kib as f64) / f64::from(clients.max(1));
+    Memory { before_kib, peak_kib: peak_kib.max(after_kib), after_kib, per_connection_kib }
+}
+
+fn planned(pace: Pace) -> Option<f64> {
+    match pace {
+        Pace::Open { per_second, .. } => Some(per_second),
+        Pace::Closed { .. } => None,
+    }
+}
+
+/// What the generator itself did wrong.
+fn pace_doubts(pace: Pace, run: &Run) -> Vec<String> {
+    let mut doubts = Vec::new();
+    match pace {
+        Pace::Closed { messages, .. } if run.sent < messages => {
+            doubts.push(format!("{} of {messages} messages were sent: the servers stopped answering", run.sent));
+        }
+        Pace::Closed { .. } => {}
+        Pace::Open { per_second, lasting, arrivals } => {
+            let planned = per_second * lasting.as_secs_f64();
+            // Independent arrivals are more or fewer by chance.
+            let chance = if arrivals == crate::plan::Arrivals::Poisson { 4.0 * planned.sqrt() } else { 1.0 };
+            if (run.sent as f64) < planned * REACHED - chance {
+                doubts.push(format!("{} of {planned:.0} messages were sent", run.sent));
+            }
+            let late = Duration::from_micros(run.seen.lag.value_at_quantile(0.99));
+            if late > LATE {
+                doubts.push(format!(
+                    "messages left up to {late:.0?} late (p99; {LATE:?} may be): this machine is too slow for that rate"
+                ));
+            }
         }
     }
+    doubts
 }
 
-/// A field of a JSON text that we know the shape of. It stands where it stood in the text before, or is looked for.
-struct Field {
-    key: &'static str,
-    at: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plan::{Arrivals, Until},
+        tally,
+    };
 
-impl Field {
-    fn new(key: &'static str) -> Self {
-        Self { key, at: 0 }
-    }
-
-    /// What follows the key.
-    fn find<'a>(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
-        let key = self.key.as_bytes();
-        if !text.get(self.at..).is_some_and(|text| text.starts_with(key)) {
-            self.at = text.windows(key.len()).position(|window| window == key)?;
+    fn run(sent: u64, late: Duration) -> Run {
+        let mut seen = tally::Seen::default();
+        tally::record(&mut seen.lag, late);
+        Run {
+            took: Duration::from_secs(1),
+            sent,
+            expected: sent,
+            seen,
+            spent: Default::default(),
+            series: vec![],
+            peak_kib: None,
         }
-        text.get(self.at + key.len()..)
     }
-}
 
-/// The digits at the beginning; 0 when there are none.
-fn number(text: &[u8]) -> u64 {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
-    digits.fold(0, |number: u64, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+    #[test]
+    fn a_generator_that_falls_behind_its_rate_says_so() {
+        let pace = Pace::Open { per_second: 1000.0, lasting: Duration::from_secs(1), arrivals: Arrivals::Even };
+        assert!(pace_doubts(pace, &run(1000, Duration::from_millis(1))).is_empty());
+        assert!(pace_doubts(pace, &run(1000, Duration::from_millis(50)))[0].contains("late"));
+        assert!(pace_doubts(pace, &run(900, Duration::from_millis(1)))[0].contains("900 of 1000"));
+    }
+
+    #[test]
+    fn a_closed_loop_that_was_not_closed_is_invalid() {
+        let pace = Pace::Closed { messages: 10, in_flight: 1, until: Until::Acked };
+        assert!(pace_doubts(pace, &run(10, Duration::ZERO)).is_empty());
+        assert!(!pace_doubts(pace, &run(9, Duration::ZERO)).is_empty());
+    }
 }
