@@ -60,8 +60,15 @@ fn start(cli: &Cli, clients: u32) -> anyhow::Result<Child> {
     let workload = words.iter().position(|word| word == cli.workload.name()).unwrap_or(words.len());
     let mut command = Command::new(std::env::current_exe()?);
     command.args(without(&words[..workload], &["--clients", "--json", "--server-pid", "--redis-pid"]));
-    command.args(["--clients", &clients.to_string(), "connect", "--hold", &HOLD.as_secs().to_string()]);
-    Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
+    command.args([
+        "--clients",
+        &clients.to_string(),
+        "connect",
+        "--hold",
+        &HOLD.as_secs().to_string(),
+        "--while-stdin",
+    ]);
+    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
 }
 
 /// Leaves out options, and the value that follows each or is joined to it.

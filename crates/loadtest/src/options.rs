@@ -90,6 +90,9 @@ pub(crate) enum Workload {
         /// Seconds to stay connected.
         #[arg(long, default_value_t = 0)]
         hold: u64,
+        /// Leave when standard input ends: with the process that started this one, however that ends.
+        #[arg(long, hide = true)]
+        while_stdin: bool,
     },
     /// What a connection takes of memory when it does nothing.
     Idle {

@@ -1,9 +1,9 @@
 //! What each workload does, from the first connection to the result.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{
     churn,
@@ -112,7 +112,7 @@ impl Day<'_> {
         let clients = self.clients(self.usual_clients());
         let echo = self.cli.words.echo();
         match &self.cli.workload {
-            Workload::Connect { hold } => self.connect(outcome, clients, *hold).await,
+            Workload::Connect { hold, while_stdin } => self.connect(outcome, clients, *hold, *while_stdin).await,
             Workload::Idle { hold, processes } if *processes > 1 => {
                 self.idle_beside(outcome, clients, *processes, *hold).await
             }
@@ -155,12 +155,15 @@ impl Day<'_> {
         Ok(crowd)
     }
 
-    async fn connect(&self, outcome: &mut Outcome, clients: u32, hold: u64) -> anyhow::Result<()> {
+    async fn connect(&self, outcome: &mut Outcome, clients: u32, hold: u64, while_stdin: bool) -> anyhow::Result<()> {
         let crowd = self.gather(outcome, Plan::idle(clients), "").await?;
         outcome.doubts.extend(crowd.doubts());
         if hold > 0 && outcome.doubts.is_empty() {
             println!("{HOLDING}, staying for {hold} s");
-            sleep(Duration::from_secs(hold)).await;
+            tokio::select! {
+                () = sleep(Duration::from_secs(hold)) => {}
+                _ = spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())), if while_stdin => {}
+            }
             outcome.doubts.extend(crowd.doubts());
         }
         Ok(())
