@@ -110,6 +110,9 @@ pub trait Presence: Send + Sync {
     /// Users online in the cluster, at a cost that does not depend on their number.
     async fn count(&self) -> Result<u64>;
 
+    /// The same as it was a moment ago, about a second at the most: for what is asked whenever somebody comes or goes.
+    async fn recent_count(&self) -> Result<u64>;
+
     /// Each of `users`, in the same order; unknown ones are offline and were never seen.
     async fn get(&self, users: &[String]) -> Result<Vec<UserPresence>>;
 

@@ -147,7 +147,7 @@ impl Domain {
 
     async fn announce_offline(self: &Arc<Self>, user: &str, last_seen_ms: i64) {
         self.online_changed(user, false);
-        let online = self.store.presence.count().await.unwrap_or(0);
+        let online = self.store.presence.recent_count().await.unwrap_or(0);
         if let Some(audience) = self.audience.of_presence(user, online) {
             self.announce(Effect::Offline { user, last_seen_ms }, &audience, false);
         }

@@ -194,6 +194,10 @@ impl Presence for MemoryPresence {
         Ok(self.look(|present| present.online.len() as u64).unwrap_or(0))
     }
 
+    async fn recent_count(&self) -> Result<u64> {
+        self.count().await
+    }
+
     async fn get(&self, users: &[String]) -> Result<Vec<UserPresence>> {
         Ok(self.presence(users.iter().cloned()))
     }
