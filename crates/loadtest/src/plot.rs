@@ -26,6 +26,7 @@ pub(crate) fn of(runs: &Runs) -> anyhow::Result<Vec<(&'static str, String)>> {
     if runs.scales().len() > 1 {
         let growth = Axes {
             title: format!("{}: {}", runs.name, runs.unit()),
+            legend: SeriesLabelPosition::UpperLeft,
             x: Axis { name: "scale", log: true, format: |scale| format!("{scale}") },
             y: Axis { name: runs.unit(), log: false, format: short },
         };
@@ -38,7 +39,8 @@ pub(crate) fn of(runs: &Runs) -> anyhow::Result<Vec<(&'static str, String)>> {
     }
     let latency = Axes {
         title: format!("{}: latency", runs.name),
-        x: Axis { name: "percentile", log: false, format: |nines| format!("{}", 100.0 - 100.0 / 10_f64.powf(nines)) },
+        legend: SeriesLabelPosition::LowerRight,
+        x: Axis { name: "percentile", log: false, format: percentile },
         y: Axis { name: "ms", log: true, format: short },
     };
     let curve = |server: &str| {
@@ -57,6 +59,7 @@ pub(crate) fn of(runs: &Runs) -> anyhow::Result<Vec<(&'static str, String)>> {
     plots.push(("latency", latency.draw(&lines(runs, curve))?));
     let throughput = Axes {
         title: format!("{}: deliveries a second", runs.name),
+        legend: SeriesLabelPosition::LowerRight,
         x: Axis { name: "seconds", log: false, format: short },
         y: Axis { name: "deliveries a second", log: false, format: short },
     };
@@ -77,6 +80,8 @@ fn lines(runs: &Runs, points: impl Fn(&str) -> Points) -> Vec<(String, Points)> 
 
 struct Axes {
     title: String,
+    /// Where it covers no line.
+    legend: SeriesLabelPosition,
     x: Axis,
     y: Axis,
 }
@@ -138,6 +143,7 @@ impl Axes {
         chart
             .configure_mesh()
             .light_line_style(WHITE)
+            .x_labels(6)
             .x_desc(self.x.name)
             .y_desc(self.y.name)
             .x_label_formatter(&|place| self.x.label(*place))
@@ -152,12 +158,18 @@ impl Axes {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(self.legend.clone())
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.2))
             .draw()?;
         area.present()
     }
+}
+
+/// Two nines are 99.
+fn percentile(nines: f64) -> String {
+    let percent = 100.0 - 100.0 / 10_f64.powf(nines);
+    format!("{percent:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// 12,000 as 12k.

@@ -175,3 +175,33 @@ async fn a_server_that_is_not_there_makes_the_result_invalid() {
     assert_eq!(outcome["valid"], false);
     assert!(outcome["doubts"][0].as_str().unwrap().contains("3 of 3 clients could not connect"), "{outcome}");
 }
+
+#[tokio::test]
+async fn more_clients_than_descriptors_make_the_result_invalid_before_any_comes() {
+    let json = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n 50 && exec "$0" "$@""#, env!("CARGO_BIN_EXE_trunkline-loadtest")]);
+    command.args(["--url", "ws://127.0.0.1:1", "--clients", "40", "--json"]).arg(json.path()).arg("connect");
+    let status = timeout(DEADLINE, command.stdout(Stdio::null()).status()).await.expect("it ends in time").unwrap();
+    assert_eq!(status.code(), Some(3));
+    let outcome: Value = serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap();
+    let doubt = outcome["doubts"][0].as_str().unwrap();
+    assert!(doubt.contains("40 connections") && doubt.contains("50 descriptors"), "{doubt}");
+}
+
+/// Messages of an open rate leave when they should, though the server answers none of them.
+#[tokio::test]
+async fn an_open_rate_does_not_wait_for_the_server() {
+    let (port, _server) = server(usize::MAX, |texts| texts).await;
+    let json = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline-loadtest"));
+    command.args(["--url", &format!("ws://127.0.0.1:{port}"), "--clients", "2", "--patience", "1", "--json"]);
+    command.arg(json.path()).args(["room", "--rate", "100", "--seconds", "1"]).stdout(Stdio::null()).kill_on_drop(true);
+    timeout(DEADLINE, command.status()).await.expect("it ends in time").unwrap();
+    let outcome: Value = serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap();
+    assert_eq!(
+        (outcome["load"]["sent"].as_u64(), outcome["load"]["lost"].as_u64()),
+        (Some(100), Some(100)),
+        "{outcome}"
+    );
+}
