@@ -33,7 +33,8 @@ impl<'a> Opening<'a> {
         let url = request.path?;
         let (path, query) = url.split_once('?')?;
         let ours = length == bytes.len()
-            && PathAndQuery::try_from(url).is_ok()
+            // Whole: a fragment would be left out.
+            && PathAndQuery::try_from(url).is_ok_and(|read| read.as_str() == url)
             && request.version == Some(1)
             && path.strip_suffix('/').unwrap_or(path) == PATH
             // No body may follow.
@@ -134,6 +135,7 @@ mod tests {
             ("websocket&", "polling&"),
             ("userId=a", "sid=a"),
             ("userId=a", "userId=<a>"),
+            ("userId=a", "userId=a#b"),
             ("?", "#"),
             ("keep-alive, Upgrade", "keep-alive"),
             ("Upgrade: WebSocket", "Upgrade: h2c"),
