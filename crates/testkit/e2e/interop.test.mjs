@@ -6,6 +6,7 @@ import { Emitter } from "@socket.io/redis-emitter";
 
 import { TRANSPORTS } from "./client.mjs";
 import { sharedCluster } from "./cluster.mjs";
+import { eventually } from "./eventually.mjs";
 import { nodeServer } from "./node-server.mjs";
 
 /** Node's adapter gives up on a cluster request after 5 s; an answer well before means that every node answered. */
@@ -17,7 +18,7 @@ describe("beside a Node.js server on the same Redis", { timeout: 120_000 }, () =
   let emitter;
   let ours;
   before(async () => {
-    it = await sharedCluster({ nodes: 2 });
+    it = await sharedCluster({ nodes: 2, flags: ["--namespaces", "/=native,/dynamic-{name}=native"] });
     node = await nodeServer(it);
     emitter = new Emitter(node.publisher, { key: it.prefix });
     ours = [
@@ -137,6 +138,23 @@ describe("beside a Node.js server on the same Redis", { timeout: 120_000 }, () =
     for (const each of ours) each.socket.once("question", (n, answer) => answer?.(`${each.userId} ${n}`));
     const answers = await node.io.timeout(4_000).to(ours.map(({ socket }) => socket.id)).emitWithAck("question", 7);
     assert.deepEqual(answers.flat().sort(), ["ada 7", "alan 7", "grace 7"]);
+  });
+
+  test("a dynamic namespace is shared with Node.js, and leaves nothing behind when all have left", { timeout: 40_000 }, async () => {
+    // By name: Node.js listens by pattern.
+    const listenedFor = () => node.publisher.sendCommand(["PUBSUB", "CHANNELS", `${it.prefix}#/dynamic-1#*`]);
+    for (const via of ["websocket", "polling"]) {
+      const visitor = await it.connect("visitor", { at: 0, via, to: "/dynamic-1" });
+      await visitor.join("inside");
+      node.io.of("/dynamic-1").to("inside").emit("in-there", via);
+      await visitor.next("in-there", (payload) => payload === via);
+      assert.equal((await node.io.of("/dynamic-1").fetchSockets()).length, 1);
+      assert.ok((await listenedFor()).includes(`${it.prefix}#/dynamic-1#inside#`));
+      await visitor.close();
+      await eventually(async () => assert.deepEqual(await listenedFor(), []), 20_000);
+      assert.equal((await node.io.of("/dynamic-1").fetchSockets()).length, 0);
+    }
+    assert.equal(ours[0].received("in-there").length, 0);
   });
 
   test("one packet addressed by socket id reaches that socket, over each transport", { timeout: 20_000 }, async () => {
