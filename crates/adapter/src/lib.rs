@@ -237,6 +237,15 @@ impl Cluster {
         core.status.serve(namespace);
     }
 
+    /// Takes no part for a namespace any more: unsubscribes from all that [`serve`](Self::serve) and its rooms brought
+    /// along. In the background, and after it others no longer wait for this member there. For namespaces that nobody is in
+    /// and that are gone from the hub.
+    pub fn unserve(&self, namespace: &str) {
+        let core = &self.0.core;
+        core.interests.unserve(namespace);
+        core.status.unserve(namespace);
+    }
+
     /// Waits until Redis has confirmed every subscription and can be published to. Whether that was so before `deadline`
     /// had passed. Embedded: always, at once.
     pub async fn ready(&self, deadline: Duration) -> bool {

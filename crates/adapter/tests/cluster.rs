@@ -2,14 +2,26 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::HeaderMap;
 use serde_json::json;
-use support::{Peer, ROOT, SOON, expect, topology};
-use trunkline_adapter::{Cluster, ClusterOptions, Fill, LinkState, Part, Payload, Template, Trouble};
-use trunkline_hub::{Encoded, Hub, Targets};
+use support::{Peer, Quiet, ROOT, SOON, expect, topology};
+use trunkline_adapter::{
+    Cluster, ClusterOptions, Fill, LinkState, Listen, Mode, Part, Payload, SubscriptionMode, Template, Trouble,
+};
+use trunkline_hub::{
+    Close, CloseReason, Encoded, Flush, Handshake, Hub, Packet, RoomName, Socket, SocketId, Targets,
+    lanes::{Outbox, SendError},
+};
 use trunkline_testkit::{RedisServer, eventually};
 
 #[tokio::test]
@@ -293,6 +305,86 @@ async fn a_namespace_added_later_is_served() {
     }
     assert_eq!(a.cluster.server_count("/late[1]*").await.unwrap(), 2);
     assert_eq!(a.cluster.rooms("/late[1]*").await.missing, 0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_given_up_leaves_nothing_behind_and_may_come_back() {
+    const GONE: &str = "/gone";
+    for mode in [Mode::default(), Mode::Classic(Listen::Pattern), Mode::Sharded(SubscriptionMode::Dynamic)] {
+        let redis = RedisServer::start().await;
+        let (a, b) = (Peer::start_as(&redis, mode).await, Peer::start_as(&redis, mode).await);
+        let before = subscriptions(&redis).await;
+        for round in 0..2 {
+            for peer in [&a, &b] {
+                peer.hub.add_namespace(GONE, Arc::new(Quiet));
+                peer.cluster.serve(GONE);
+                assert!(peer.cluster.ready(SOON).await);
+            }
+            let namespace = b.hub.namespace(GONE).unwrap();
+            let outbox = Arc::new(Received::default());
+            let handshake = Handshake::new(&HeaderMap::new(), "/", None);
+            let socket = namespace.connect(SocketId::new("s"), handshake, Arc::clone(&outbox) as _).await.unwrap();
+            let rooms: Vec<RoomName> = (0..3_000).map(|number| RoomName::from(format!("r{number}"))).collect();
+            for room in &rooms {
+                socket.join(Arc::clone(room));
+            }
+            assert!(namespace.heard(&rooms).await);
+            assert_eq!(a.cluster.server_count(GONE).await.unwrap(), 2);
+            a.cluster.emit(GONE, Encoded::event("n", &round), &Targets::room("r2999"), false);
+            let received = || async { outbox.0.load(Ordering::Relaxed) == 1 };
+            eventually(SOON, "the namespace heard", received).await;
+
+            socket.closed(CloseReason::TransportClose);
+            for peer in [&a, &b] {
+                peer.cluster.unserve(GONE);
+            }
+            eventually(SOON, "nothing left", || async { subscriptions(&redis).await == before }).await;
+            assert_eq!(a.cluster.server_count(GONE).await.unwrap(), 0);
+        }
+        // At once: nobody knows whether it was unsubscribed from in between.
+        b.cluster.serve(GONE);
+        b.cluster.unserve(GONE);
+        b.cluster.serve(GONE);
+        assert!(b.cluster.ready(SOON).await);
+        eventually(SOON, "served again", || async { a.cluster.server_count(GONE).await.ok() == Some(1) }).await;
+    }
+}
+
+/// Counts what it is sent.
+#[derive(Default)]
+struct Received(AtomicUsize);
+
+impl Outbox for Received {
+    fn send(&self, _: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
+        Ok(())
+    }
+    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
+        Ok(())
+    }
+    fn backlog(&self) -> usize {
+        0
+    }
+    fn close(&self, _: Close, _: Option<&Packet>) {}
+    fn transport(&self) -> &'static str {
+        "test"
+    }
+}
+
+/// What anybody is subscribed to, of all kinds.
+async fn subscriptions(redis: &RedisServer) -> (Vec<String>, Vec<String>, usize) {
+    let mut connection = redis.connection().await;
+    let mut ask = async |what: &str| -> Vec<String> {
+        let mut names: Vec<String> = redis::cmd("PUBSUB").arg(what).query_async(&mut connection).await.unwrap();
+        names.sort_unstable();
+        names
+    };
+    let named = (ask("CHANNELS").await, ask("SHARDCHANNELS").await);
+    let patterns = redis::cmd("PUBSUB").arg("NUMPAT").query_async(&mut connection).await.unwrap();
+    (named.0, named.1, patterns)
 }
 
 #[tokio::test]

@@ -126,9 +126,11 @@ impl Realms {
 
     /// Removes dynamic namespaces that nobody is in any more.
     pub fn close_idle(&self, hub: &Hub, lanes: &Lanes) {
-        for name in hub.remove_idle_namespaces() {
-            lanes.socketioxide.forget(&name);
-        }
+        hub.remove_idle_namespaces(|name| {
+            lanes.socketioxide.forget(name);
+            self.domain.unserve(name);
+            tracing::debug!(namespace = name, "nobody is left in a dynamic namespace");
+        });
     }
 }
 

@@ -131,23 +131,20 @@ impl Hub {
         Some(self.add_namespace(name, handler))
     }
 
-    /// Removes the dynamic namespaces that nobody is in, now and at the last call, and names them. A client that is just
-    /// about to connect to one of them is refused and may try again.
-    pub fn remove_idle_namespaces(&self) -> Vec<Arc<str>> {
-        let Some(dynamic) = self.0.dynamic.get() else { return Vec::new() };
-        let mut removed = Vec::new();
+    /// Removes the dynamic namespaces that nobody is in or about to enter, now and at the last call. `removed` hears of each
+    /// before the next of its name can be made; it must not block.
+    pub fn remove_idle_namespaces(&self, mut removed: impl FnMut(&str)) {
+        let Some(dynamic) = self.0.dynamic.get() else { return };
         dynamic.made.lock().retain(|name, was_idle| {
-            let mut namespaces = self.0.namespaces.write();
-            let idle = namespaces.get(name).is_none_or(Namespace::is_empty);
-            let remove = idle && *was_idle;
+            let Some(namespace) = self.namespace(name) else { return false };
+            let remove = if *was_idle { namespace.retire() } else { false };
+            *was_idle = namespace.is_empty();
             if remove {
-                namespaces.remove(name);
-                removed.push(Arc::clone(name));
+                self.0.namespaces.write().remove(name);
+                removed(name);
             }
-            *was_idle = idle;
             !remove
         });
-        removed
     }
 
     /// All namespaces.

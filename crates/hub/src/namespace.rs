@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -64,14 +64,31 @@ struct Inner {
     name: Arc<str>,
     handler: Arc<dyn Handler>,
     sockets: RwLock<AHashMap<SocketId, Socket>>,
+    door: Mutex<Door>,
     rooms: Rooms,
     tasks: TaskTracker,
+}
+
+/// Who is neither outside nor in.
+#[derive(Default)]
+struct Door {
+    /// Clients that are being asked who they are.
+    entering: usize,
+    /// Nobody comes in any more: the namespace is gone from the hub.
+    closed: bool,
 }
 
 impl Namespace {
     pub(crate) fn new(handler: Arc<dyn Handler>, tasks: TaskTracker, watch: Watch) -> Self {
         let name = watch.namespace();
-        Self(Arc::new(Inner { name, handler, sockets: RwLock::default(), rooms: Rooms::new(watch), tasks }))
+        Self(Arc::new(Inner {
+            name,
+            handler,
+            sockets: RwLock::default(),
+            door: Mutex::default(),
+            rooms: Rooms::new(watch),
+            tasks,
+        }))
     }
 
     /// Its path, with the leading slash.
@@ -100,7 +117,7 @@ impl Namespace {
     /// way to them is down.
     ///
     /// # Errors
-    /// The handler refused it.
+    /// The handler refused it, or the namespace was removed a moment ago.
     pub async fn connect(
         &self,
         id: SocketId,
@@ -108,13 +125,13 @@ impl Namespace {
         outbox: Arc<dyn Outbox>,
     ) -> Result<Socket, Refusal> {
         let socket = Socket::new(id.clone(), self.clone(), handshake, outbox);
-        let entering = Entering(Some(&socket));
+        let entering = Entering::through(&self.0.door, &socket)?;
         self.0.handler.connecting(&socket).await.inspect_err(|refusal| metrics::refused(refusal.code))?;
         socket.join(id.room());
         // A node that is cut off from the others still serves its own clients.
         let _ = self.heard(&socket.rooms()).await;
-        entering.done();
         self.0.sockets.write().insert(id, socket.clone());
+        entering.done();
         metrics::accepted(socket.transport());
         Ok(socket)
     }
@@ -123,6 +140,13 @@ impl Namespace {
     /// while the way to the other nodes is down. At once without other nodes.
     pub async fn heard(&self, rooms: &[RoomName]) -> bool {
         self.0.rooms.watch().heard(rooms).await
+    }
+
+    /// Closes the door for good, unless somebody is in or entering. Whether it is closed.
+    pub(crate) fn retire(&self) -> bool {
+        let mut door = self.0.door.lock();
+        door.closed |= door.entering == 0 && self.is_empty();
+        door.closed
     }
 
     pub(crate) fn forget(&self, id: &SocketId) {
@@ -217,21 +241,35 @@ impl Namespace {
 }
 
 /// A socket that is not in yet. It leaves the rooms it has joined when it is refused, or its lane gives up on it.
-struct Entering<'a>(Option<&'a Socket>);
+struct Entering<'a> {
+    door: &'a Mutex<Door>,
+    socket: &'a Socket,
+    is_in: bool,
+}
 
-impl Entering<'_> {
+impl<'a> Entering<'a> {
+    fn through(door: &'a Mutex<Door>, socket: &'a Socket) -> Result<Self, Refusal> {
+        let mut open = door.lock();
+        if open.closed {
+            return Err(Refusal { message: "Invalid namespace".to_owned(), code: "not_found" });
+        }
+        open.entering += 1;
+        Ok(Self { door, socket, is_in: false })
+    }
+
     fn done(mut self) {
-        self.0 = None;
+        self.is_in = true;
     }
 }
 
 impl Drop for Entering<'_> {
     fn drop(&mut self) {
-        if let Some(socket) = self.0 {
-            for room in socket.rooms() {
-                socket.leave(&room);
+        if !self.is_in {
+            for room in self.socket.rooms() {
+                self.socket.leave(&room);
             }
         }
+        self.door.lock().entering -= 1;
     }
 }
 

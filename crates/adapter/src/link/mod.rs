@@ -11,7 +11,12 @@ pub(crate) mod publisher;
 pub(crate) mod queue;
 pub(crate) mod subscriber;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Instant,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -131,7 +136,7 @@ pub(crate) struct Status {
     state: watch::Sender<LinkState>,
     /// Counts up with each change of `namespaces`, so that `ready` can wait for one.
     subscriptions: watch::Sender<u64>,
-    /// Wakes the subscriber: there is a namespace to subscribe for.
+    /// Wakes the subscriber: there is a namespace to subscribe for, or one less.
     served: Notify,
 }
 
@@ -141,6 +146,8 @@ struct Sides {
     publisher: bool,
     /// Whether Redis has confirmed the subscriptions of each served namespace, on the present connection.
     namespaces: BTreeMap<Arc<str>, bool>,
+    /// No longer served, and perhaps still subscribed for.
+    ended: BTreeSet<Arc<str>>,
 }
 
 impl Status {
@@ -161,6 +168,18 @@ impl Status {
     pub(crate) fn serve(&self, namespace: &str) {
         self.sides.lock().namespaces.entry(namespace.into()).or_insert(false);
         self.served.notify_one();
+    }
+
+    /// Takes a namespace from those that are subscribed for.
+    pub(crate) fn unserve(&self, namespace: &str) {
+        {
+            let mut sides = self.sides.lock();
+            if let Some((name, _)) = sides.namespaces.remove_entry(namespace) {
+                sides.ended.insert(name);
+            }
+        }
+        self.served.notify_one();
+        self.changed();
     }
 
     /// Whether messages for `namespace` arrive.
@@ -201,11 +220,22 @@ impl Status {
         self.sides.lock().namespaces.keys().cloned().collect()
     }
 
+    /// Namespaces to unsubscribe for. One that is served again meanwhile has to be subscribed for after that.
+    fn take_ended(&self) -> Vec<Arc<str>> {
+        let mut sides = self.sides.lock();
+        let ended = std::mem::take(&mut sides.ended);
+        for namespace in &ended {
+            sides.namespaces.entry(Arc::clone(namespace)).and_modify(|confirmed| *confirmed = false);
+        }
+        ended.into_iter().collect()
+    }
+
     fn confirm(&self, namespaces: &[Arc<str>]) {
         {
             let mut sides = self.sides.lock();
             for namespace in namespaces {
-                sides.namespaces.insert(Arc::clone(namespace), true);
+                // It may have ended meanwhile.
+                sides.namespaces.entry(Arc::clone(namespace)).and_modify(|confirmed| *confirmed = true);
             }
         }
         self.changed();

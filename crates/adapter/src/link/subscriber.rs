@@ -114,6 +114,8 @@ async fn subscribe_for_all(core: &Core, pubsub: &PubSub, everything: u64) {
         } else if let Some(batch) = core.interests.batch(Instant::now().into()) {
             let doing = Doing { core, batch: Some(batch) };
             doing.finish(pubsub).await;
+        } else if let ended @ [_, ..] = &*core.status.take_ended() {
+            unsubscribe_namespaces(core, pubsub, ended).await;
         } else if core.interests.is_confirmed(everything) && !core.status.is_subscribed() {
             // Rooms first: from the moment that namespaces are subscribed for, this node counts as a member, and a
             // member hears everything.
@@ -200,6 +202,16 @@ async fn subscribe_namespaces(core: &Core, pubsub: &PubSub, namespaces: &[Arc<st
     pubsub.psubscribe(&names.patterns).await?;
     pubsub.subscribe(&names.channels).await?;
     pubsub.ssubscribe(&names.sharded).await
+}
+
+/// Without a connection nothing arrives, which is as good.
+async fn unsubscribe_namespaces(core: &Core, pubsub: &PubSub, namespaces: &[Arc<str>]) {
+    let names = names(core, namespaces);
+    let _ = tokio::join!(
+        pubsub.punsubscribe(&names.patterns),
+        pubsub.unsubscribe(&names.channels),
+        pubsub.sunsubscribe(&names.sharded)
+    );
 }
 
 /// What is subscribed to for the sake of namespaces.

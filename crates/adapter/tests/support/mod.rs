@@ -30,6 +30,7 @@ pub struct Peer {
     pub hub: Hub,
     pub cluster: Cluster,
     pub url: String,
+    lane: SocketioxideLane,
     _server: JoinSet<()>,
 }
 
@@ -52,27 +53,39 @@ impl Peer {
         let lane = SocketioxideLane::new(&hub, &Options::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
-        let app = Router::new().fallback(async move |request: Request| lane.call(request).await);
+        let serving = lane.clone();
+        let app = Router::new().fallback(async move |request: Request| serving.call(request).await);
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, app).await.expect("the test's server runs") });
-        Self { cluster: Cluster::start(hub.clone(), options), hub, url, _server: server }
+        Self { cluster: Cluster::start(hub.clone(), options), hub, url, lane, _server: server }
+    }
+
+    /// Lets clients connect to `/dynamic-…`, which is served from then on.
+    pub fn serve_dynamic(&self) {
+        let cluster = self.cluster.clone();
+        self.hub.make_namespaces(move |name| {
+            cluster.serve(name);
+            Some(Arc::new(Quiet))
+        });
+        self.lane.serve_dynamic(&self.hub, "/dynamic-{name}").expect("a pattern");
     }
 
     /// A client of this member that is in `rooms`, and hears what is sent there.
     pub async fn client(&self, rooms: &[&str]) -> Client {
-        let client = connect(&self.url, ROOT, Value::Null).await.expect("the member accepts clients");
-        self.join(&client, rooms).await;
+        self.client_of(ROOT, rooms).await
+    }
+
+    /// The same in another namespace.
+    pub async fn client_of(&self, namespace: &str, rooms: &[&str]) -> Client {
+        let client = connect(&self.url, namespace, Value::Null).await.expect("the member accepts clients");
+        let socket = self.hub.namespace(namespace).and_then(|namespace| namespace.socket(client.sid()));
+        join(&socket.expect("the socket is here"), rooms).await;
         client
     }
 
     /// Puts a client of this member into `rooms`, as the gateway would.
     pub async fn join(&self, client: &Client, rooms: &[&str]) {
-        let socket = self.socket(client.sid());
-        let rooms: Vec<RoomName> = rooms.iter().map(|&room| room.into()).collect();
-        for room in &rooms {
-            socket.join(Arc::clone(room));
-        }
-        assert!(socket.namespace().heard(&rooms).await, "the rooms are not heard");
+        join(&self.socket(client.sid()), rooms).await;
     }
 
     pub fn socket(&self, id: &str) -> Socket {
@@ -85,7 +98,16 @@ impl Peer {
     }
 }
 
-struct Quiet;
+async fn join(socket: &Socket, rooms: &[&str]) {
+    let rooms: Vec<RoomName> = rooms.iter().map(|&room| room.into()).collect();
+    for room in &rooms {
+        socket.join(Arc::clone(room));
+    }
+    assert!(socket.namespace().heard(&rooms).await, "the rooms are not heard");
+}
+
+/// Lets everyone in, and that is all.
+pub struct Quiet;
 
 #[async_trait]
 impl Handler for Quiet {

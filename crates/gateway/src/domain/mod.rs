@@ -175,6 +175,11 @@ impl Domain {
         self.cluster.serve(namespace);
     }
 
+    /// Takes no part in a namespace any more.
+    pub fn unserve(&self, namespace: &str) {
+        self.cluster.unserve(namespace);
+    }
+
     /// Small facts that all nodes share for a while.
     pub fn memos(&self) -> &dyn Memos {
         &*self.store.memos

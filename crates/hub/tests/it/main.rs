@@ -3,4 +3,5 @@
 mod delivery;
 mod inbox;
 mod lane;
+mod namespaces;
 mod rooms;
