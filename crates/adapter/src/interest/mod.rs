@@ -119,7 +119,9 @@ impl Interests {
         let mut mended = 0;
         for name in names {
             let Some(namespace) = hub.namespace(&name) else { continue };
-            mended += self.table.lock().reconcile(&name, &namespace.rooms(), now);
+            // Before the lock: the index of rooms calls us under its own.
+            let rooms = namespace.rooms();
+            mended += self.table.lock().reconcile(&name, &rooms, now);
         }
         if mended > 0 {
             self.changed.notify_one();

@@ -1,6 +1,7 @@
 //! What the pure parts promise, checked against captures of real Node servers and against chance.
 
 mod captures;
+mod interest;
 mod malformed;
 mod properties;
 mod sharded;
