@@ -1,4 +1,5 @@
 // The Node server of the example two_nodes, which says how to run it.
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -8,13 +9,15 @@ const { createAdapter } = require("@socket.io/redis-adapter");
 const { createClient } = require("redis");
 const { Server } = require("socket.io");
 
-const publisher = createClient({ url: process.argv[2] });
+const [url, port = "3003"] = process.argv.slice(2);
+const publisher = createClient({ url });
 const subscriber = publisher.duplicate();
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
-const io = new Server(3003, { adapter: createAdapter(publisher, subscriber) });
+const http = createServer();
+const io = new Server(http, { adapter: createAdapter(publisher, subscriber) });
 io.on("connection", (socket) => {
   socket.on("join", (room, done) => (socket.join(room), done?.(true)));
   socket.on("say", (said, done) => (io.to(said.room).emit("said", said), done?.(true)));
 });
-console.log("a Node server on http://127.0.0.1:3003");
+http.listen(Number(port), "127.0.0.1", () => console.log(`a Node server on http://127.0.0.1:${http.address().port}`));

@@ -78,8 +78,15 @@ impl Handler for Rooms {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let redis: Topology = std::env::args().nth(1).ok_or("usage: two_nodes REDIS_URL")?.parse()?;
+    let listeners = [TcpListener::bind("127.0.0.1:3001").await?, TcpListener::bind("127.0.0.1:3002").await?];
+    serve(&redis, listeners).await?;
+    Ok(())
+}
+
+/// A node for each of `listeners`, until one fails.
+pub(crate) async fn serve(redis: &Topology, listeners: [TcpListener; 2]) -> std::io::Result<()> {
     let mut servers = tokio::task::JoinSet::new();
-    for port in [3001, 3002] {
+    for listener in listeners {
         let hub = Hub::new();
         let cluster =
             Cluster::start(hub.clone(), ClusterOptions { redis: Some(redis.clone()), ..ClusterOptions::default() });
@@ -87,8 +94,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         cluster.serve("/");
         let lane = SocketioxideLane::new(&hub, &Options::default());
         let app = Router::new().fallback(async move |request: Request| lane.call(request).await);
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        println!("a node on http://127.0.0.1:{port}");
+        println!("a node on http://{}", listener.local_addr()?);
         servers.spawn(async move { axum::serve(listener, app).await });
     }
     while let Some(ended) = servers.join_next().await {

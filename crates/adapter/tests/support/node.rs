@@ -74,8 +74,13 @@ impl Node {
 
     /// A client of this server that is in `rooms`.
     pub async fn client(&mut self, rooms: &[&str]) -> Client {
-        let client = connect(&self.url, ROOT, Value::Null).await.expect("Node accepts clients");
-        self.run(&format!("io.sockets.sockets.get('{}').join({})", client.sid(), json!(rooms))).await;
+        self.client_of(ROOT, rooms).await
+    }
+
+    /// The same in another namespace, which may be `/dynamic-…`.
+    pub async fn client_of(&mut self, namespace: &str, rooms: &[&str]) -> Client {
+        let client = connect(&self.url, namespace, Value::Null).await.expect("Node accepts clients");
+        self.run(&format!("io.of('{namespace}').sockets.get('{}').join({})", client.sid(), json!(rooms))).await;
         client
     }
 }
@@ -87,11 +92,12 @@ pub fn sorted(list: &Value) -> Vec<String> {
     names
 }
 
-fn directory() -> &'static Path {
+pub fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node"))
 }
 
-async fn install() {
+/// The packages of the Node servers.
+pub async fn install() {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED
         .get_or_init(|| async {
