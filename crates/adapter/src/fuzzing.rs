@@ -96,7 +96,20 @@ pub fn request(payload: &[u8]) {
     let Some(text) = json_text(payload).filter(|text| !has_numbers_in_other_forms(text)) else { return };
     let Ok(msgpack) = json_to_msgpack(text) else { return };
     let Request { uid, id, what } = request::decode(&msgpack).expect("the same request is understood in msgpack");
-    assert_eq!((uid, id.is_some(), what), (request.uid, request.id.is_some(), request.what));
+    assert_eq!((uid, id.is_some()), (request.uid, request.id.is_some()));
+    let Some(expected) = in_one_spelling(request.what) else { return };
+    assert_eq!(in_one_spelling(what), Some(expected));
+}
+
+/// The events that servers send each other are handed on as they were written, with spaces and escapes: JSON has many
+/// ways to say the same. `None` when it can't be read without mending it first.
+fn in_one_spelling(what: What) -> Option<What> {
+    let What::ServerSideEmit(Some(event)) = what else { return Some(what) };
+    if event.text.contains("$serde_json") {
+        return None;
+    }
+    let value: Value = serde_json::from_str(&event.text).ok()?;
+    Some(What::ServerSideEmit(Some(Encoded::new(value.to_string(), event.attachments))))
 }
 
 fn json_text(payload: &[u8]) -> Option<&str> {
