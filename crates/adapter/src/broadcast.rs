@@ -70,15 +70,26 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
 
 /// Reads a packet and its options, which broadcasts and requests for acks have in common.
 pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
-    let Packet { namespace, event, numbered } = read_packet(packet)?;
+    with_options(read_packet(packet)?, options)
+}
+
+/// Reads the options of a packet that is read already.
+pub(crate) fn with_options(packet: Packet, options: &[u8]) -> Result<Broadcast, DecodeError> {
+    let Packet { namespace, event, numbered } = packet;
     let Options { targets, flags, stored } = read_options(options)?;
     Ok(Broadcast { namespace, event, targets, flags, numbered, stored })
 }
 
-struct Packet {
-    namespace: Option<String>,
-    event: Encoded,
-    numbered: bool,
+/// The part of a broadcast that clients get.
+pub(crate) struct Packet {
+    pub namespace: Option<String>,
+    pub event: Encoded,
+    pub numbered: bool,
+}
+
+/// Whether a packet of this type is for clients as it is.
+pub(crate) fn carries_an_event(kind: u64) -> Result<(), DecodeError> {
+    if matches!(kind, EVENT | BINARY_EVENT) { Ok(()) } else { Err(DecodeError::PacketType(kind)) }
 }
 
 fn read_packet(packet: &[u8]) -> Result<Packet, DecodeError> {
@@ -94,8 +105,7 @@ fn read_packet(packet: &[u8]) -> Result<Packet, DecodeError> {
         Ok(())
     })?;
     match kind.map(|kind| Reader::new(kind).token()).transpose()? {
-        Some(Token::Unsigned(EVENT | BINARY_EVENT)) => {}
-        Some(Token::Unsigned(other)) => return Err(DecodeError::PacketType(other)),
+        Some(Token::Unsigned(kind)) => carries_an_event(kind)?,
         _ => return Err(DecodeError::Field("packet.type")),
     }
     let namespace = match namespace.map(|namespace| Reader::new(namespace).token()).transpose()? {

@@ -9,8 +9,8 @@ use serde_json::{Value, value::RawValue};
 use trunkline_hub::{Encoded, RoomName, Targets};
 
 use crate::{
-    broadcast::{Broadcast, for_each_field, read_broadcast},
-    transcode::{DecodeError, Reader, Token, event_to_msgpack, to_json, write},
+    broadcast::{self, Broadcast, for_each_field, read_broadcast},
+    transcode::{DecodeError, Reader, Token, event_to_json, event_to_msgpack, json_to_msgpack, to_json},
 };
 
 pub(crate) const SOCKETS: u64 = 0;
@@ -171,7 +171,7 @@ pub(crate) fn what_is_asked(kind: u64, text: &str, attachments: Vec<Bytes>) -> R
             What::Fetch(options.into())
         }
         SERVER_SIDE_EMIT => server_side_emit(text, attachments)?,
-        BROADCAST => What::Broadcast(Box::new(json_broadcast(text)?)),
+        BROADCAST => What::Broadcast(Box::new(json_broadcast(text)?.1)),
         other => return Err(DecodeError::RequestType(other)),
     })
 }
@@ -231,13 +231,16 @@ fn disconnect(text: &str) -> Result<What, DecodeError> {
     }
 }
 
-/// Reads `packet` and `opts` of a JSON text: servers with a JSON parser of their own write even this one as text, and
-/// sharded ones all that is not binary.
+/// Reads `requestId`, `packet` and `opts` of a JSON text: servers with a JSON parser of their own write even this one as
+/// text, and sharded ones all that is not binary.
 ///
-/// The packet goes through msgpack and back, so that there is one place which says what a good packet is.
-pub(crate) fn json_broadcast(text: &str) -> Result<Broadcast, DecodeError> {
+/// The options go through msgpack, so that there is one place which says what good ones are. So does the event; where it
+/// has nothing to be mended, it is handed on as it was written.
+pub(crate) fn json_broadcast(text: &str) -> Result<(Option<RequestId>, Broadcast), DecodeError> {
     #[derive(Deserialize)]
     struct Body<'a> {
+        #[serde(default, rename = "requestId")]
+        id: Value,
         #[serde(borrow)]
         packet: Packet<'a>,
         #[serde(borrow)]
@@ -252,24 +255,20 @@ pub(crate) fn json_broadcast(text: &str) -> Result<Broadcast, DecodeError> {
         nsp: Option<String>,
         id: Option<u64>,
     }
-    let Body { packet, opts } = body(text, "packet and opts")?;
-    let mut encoded = Vec::with_capacity(text.len());
-    write::map(&mut encoded, 2 + usize::from(packet.nsp.is_some()) + usize::from(packet.id.is_some()));
-    write::text(&mut encoded, "type");
-    write::unsigned(&mut encoded, packet.kind);
-    if let Some(namespace) = &packet.nsp {
-        write::text(&mut encoded, "nsp");
-        write::text(&mut encoded, namespace);
-    }
-    if let Some(id) = packet.id {
-        write::text(&mut encoded, "id");
-        write::unsigned(&mut encoded, id);
-    }
-    write::text(&mut encoded, "data");
-    let event = Encoded::new(packet.data.get().to_owned(), Vec::new());
-    event_to_msgpack(&event, &mut encoded).map_err(|_| DecodeError::NotAnEvent)?;
-    let options = crate::transcode::json_to_msgpack(opts.get()).map_err(|_| DecodeError::Field("opts"))?;
-    read_broadcast(&encoded, &options)
+    let Body { id, packet, opts } = body(text, "packet and opts")?;
+    broadcast::carries_an_event(packet.kind)?;
+    let event = json_event(packet.data.get())?;
+    let options = json_to_msgpack(opts.get()).map_err(|_| DecodeError::Field("opts"))?;
+    let packet = broadcast::Packet { namespace: packet.nsp, event, numbered: packet.id.is_some() };
+    Ok((request_id(id), broadcast::with_options(packet, &options)?))
+}
+
+fn json_event(text: &str) -> Result<Encoded, DecodeError> {
+    let event = Encoded::new(text.to_owned(), Vec::new());
+    let mut msgpack = Vec::with_capacity(text.len());
+    event_to_msgpack(&event, &mut msgpack).map_err(|_| DecodeError::NotAnEvent)?;
+    // Half of a surrogate pair is written as an escape, and replaced on the way.
+    if text.contains("\\u") { event_to_json(&msgpack) } else { Ok(event) }
 }
 
 /// `null` is no id, and neither is anything that JavaScript would not have chosen.

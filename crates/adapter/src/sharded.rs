@@ -97,7 +97,7 @@ impl<'a> Envelope<'a> {
             serde_json::error::Category::Data => DecodeError::Field("type and data"),
             _ => DecodeError::Json,
         })?;
-        let text = |value: Value| value.as_str().map(str::to_owned);
+        let text = |value| if let Value::String(text) = value { Some(text) } else { None };
         Ok(Self { uid: text(uid), namespace: text(nsp), kind, data: Data::Json(data.get()) })
     }
 
@@ -141,7 +141,7 @@ impl<'a> Envelope<'a> {
 
     fn read_broadcast(self) -> Result<Content, DecodeError> {
         let (id, mut broadcast) = match self.data {
-            Data::Json(text) => (read_id(text)?, request::json_broadcast(text)?),
+            Data::Json(text) => request::json_broadcast(text)?,
             Data::Msgpack(data) => read_msgpack_broadcast(data)?,
         };
         broadcast.namespace = self.namespace;
