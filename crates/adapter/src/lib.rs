@@ -56,7 +56,7 @@ use trunkline_hub::{Encoded, Hub, Packet, Targets};
 use trunkline_redis::{Commands, Topology};
 
 pub use ask::{Acks, Fetched, Rooms, ServerAnswers};
-pub use core::StoredMessages;
+pub use core::{Stored, StoredMessages};
 pub use describe::RemoteSocket;
 pub use link::{LastProbe, LinkState, Trouble};
 pub use mode::{Listen, Mode, SubscriptionMode};

@@ -443,6 +443,7 @@ fn filled(template: &Template) -> Vec<u8> {
             Part::Fill(Fill::Seq) => message.push(7),
             Part::Fill(Fill::Epoch) => message.extend_from_slice(b"\xa1e"),
             Part::Fill(Fill::MessageId) => message.extend_from_slice(b"\xa1m"),
+            Part::Fill(Fill::Stamp) => message.extend_from_slice(b"\xa3g.1"),
         }
     }
     message
