@@ -20,6 +20,8 @@ const PACED: Duration = Duration::from_millis(10);
 const AT_ONCE: usize = 64;
 /// Until what was announced has been delivered, and whoever left counts as gone.
 const QUIET: Duration = Duration::from_secs(4);
+/// As little as shows where the node listens.
+const LOG: &str = "warn,trunkline_gateway::app=info";
 /// What waits at the client is read in pieces of that size: there are thousands.
 const READ_BUFFER: usize = 2048;
 
@@ -57,7 +59,7 @@ async fn main() -> ExitCode {
 async fn measure(sizes: &[u64], flags: &[String]) -> Result<(), Failed> {
     let redis = RedisServer::start().await;
     let url = redis.url();
-    let own = ["--redis-url", &url, "--auth", "insecure-query", "--log-level", "warn", "--ping-interval", "600000"];
+    let own = ["--redis-url", &url, "--auth", "insecure-query", "--log-level", LOG, "--ping-interval", "600000"];
     let all: Vec<&str> = own.into_iter().chain(flags.iter().map(String::as_str)).collect();
     let node = Node::start(&all).await;
     let mut others = Crowd::new(&node, "other");

@@ -134,7 +134,8 @@ struct Client {
 
 /// Runs a client until the phase is over.
 pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<Phase>) {
-    let rng = SmallRng::seed_from_u64(plan.seed);
+    let mut rng = SmallRng::seed_from_u64(plan.seed);
+    let say_next = Instant::now() + plan.send_every.mul_f64(rng.random_range(0.0..1.0));
     let mut client = Client {
         plan,
         record,
@@ -145,7 +146,7 @@ pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<P
         next_ack: 0,
         joins: BTreeMap::new(),
         syncing: (0, None),
-        say_next: Instant::now(),
+        say_next,
         failed: 0,
     };
     loop {
