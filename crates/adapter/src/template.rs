@@ -53,8 +53,6 @@ impl Relay {
                 Part::Fill(Fill::Seq) => write::unsigned(&mut out, filled.seq),
                 Part::Fill(Fill::Epoch) => write::text(&mut out, filled.epoch),
                 Part::Fill(Fill::MessageId) => write::text(&mut out, filled.message_id),
-                // In a broadcast's options only, which are others for a relay.
-                Part::Fill(Fill::Stamp) => write::text(&mut out, ""),
             }
         }
         out.into()
@@ -79,8 +77,6 @@ pub enum Fill {
     Epoch,
     /// The message's id: a msgpack string.
     MessageId,
-    /// The entry's place among those of all logs: a msgpack string, which may be empty.
-    Stamp,
 }
 
 /// The payload of a template's event.
@@ -141,8 +137,6 @@ pub(crate) fn encode(
     parts.event(event, payload)?;
     broadcast::close_stored(namespace, targets, &mut parts.literal);
     parts.fill(Fill::MessageId);
-    write::text(&mut parts.literal, broadcast::STAMP);
-    parts.fill(Fill::Stamp);
     Ok(Template { channel: channel.into_bytes(), parts: parts.finish()?, relay: None })
 }
 

@@ -12,10 +12,7 @@ use super::{
     tokens::Watched,
     typing::Typing,
 };
-use crate::{
-    auth::Identity,
-    resume::{CatchUp, Recoverable},
-};
+use crate::{auth::Identity, resume::CatchUp};
 
 /// Kept with a socket from the moment it is let in.
 #[derive(Debug)]
@@ -39,8 +36,6 @@ pub struct Session {
     limits: Option<Box<Limits>>,
     /// The versions of documents that it has from us.
     pub(super) documents: Mutex<KnownVersions>,
-    /// How its client comes back as what it is; `None` when it can't.
-    pub(crate) recoverable: Option<Box<Recoverable>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +47,8 @@ pub(super) enum Registration {
 
 impl Session {
     /// For a socket that was let in.
-    pub(crate) fn new(
-        identity: Identity,
-        domain: Arc<Domain>,
-        limits: Option<Limits>,
-        recoverable: Option<Recoverable>,
-    ) -> Self {
+    pub(crate) fn new(identity: Identity, domain: Arc<Domain>, limits: Option<Limits>) -> Self {
         Self {
-            recoverable: recoverable.map(Box::new),
             expires_at: Mutex::new(identity.expires_at),
             identity,
             domain,
