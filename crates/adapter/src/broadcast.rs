@@ -31,10 +31,15 @@ pub(crate) struct Broadcast {
     pub numbered: bool,
     /// The message's id, when a message log completed this broadcast.
     pub stored: Option<String>,
+    /// Its place among those of all logs, if it has one.
+    pub stamp: Option<String>,
 }
 
 /// The option of ours that names a stored message. Node takes the options it knows and looks at no others.
 const STORED: &str = "stored";
+
+/// The one that says where it stands among those of all logs.
+pub(crate) const STAMP: &str = "stamp";
 
 /// How an event is to be sent, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +81,8 @@ pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast,
 /// Reads the options of a packet that is read already.
 pub(crate) fn with_options(packet: Packet, options: &[u8]) -> Result<Broadcast, DecodeError> {
     let Packet { namespace, event, numbered } = packet;
-    let Options { targets, flags, stored } = read_options(options)?;
-    Ok(Broadcast { namespace, event, targets, flags, numbered, stored })
+    let Options { targets, flags, stored, stamp } = read_options(options)?;
+    Ok(Broadcast { namespace, event, targets, flags, numbered, stored, stamp })
 }
 
 /// The part of a broadcast that clients get.
@@ -123,6 +128,7 @@ struct Options {
     targets: Targets,
     flags: Flags,
     stored: Option<String>,
+    stamp: Option<String>,
 }
 
 fn read_options(options: &[u8]) -> Result<Options, DecodeError> {
@@ -132,16 +138,21 @@ fn read_options(options: &[u8]) -> Result<Options, DecodeError> {
             b"rooms" => read.targets.rooms = read_rooms(value, "opts.rooms")?,
             b"except" => read.targets.except = read_rooms(value, "opts.except")?,
             b"flags" => read.flags = read_flags(value)?,
-            _ if key == STORED.as_bytes() => {
-                if let Token::Text(id) = Reader::new(value).token()? {
-                    read.stored = Some(String::from_utf8_lossy(id).into_owned());
-                }
-            }
+            _ if key == STORED.as_bytes() => read.stored = read_name(value)?,
+            _ if key == STAMP.as_bytes() => read.stamp = read_name(value)?,
             _ => {}
         }
         Ok(())
     })?;
     Ok(read)
+}
+
+/// A text that is not empty; anything else is none.
+fn read_name(value: &[u8]) -> Result<Option<String>, DecodeError> {
+    Ok(match Reader::new(value).token()? {
+        Token::Text(text) if !text.is_empty() => Some(String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    })
 }
 
 /// Absent, null and empty text mean none. Anything else that is no list of names is an error: read as none it would
@@ -242,10 +253,10 @@ fn close(namespace: &str, out: &mut Vec<u8>) {
     write::text(out, namespace);
 }
 
-/// All that stands after the event of a message that is to be stored; its id comes behind it.
+/// All that stands after the event of a message that is to be stored; its id comes behind it, then its stamp.
 pub(crate) fn close_stored(namespace: &str, targets: &Targets, out: &mut Vec<u8>) {
     close(namespace, out);
-    write::map(out, OPTIONS + 1);
+    write::map(out, OPTIONS + 2);
     write_options(targets, false, None, out);
     write::text(out, STORED);
 }

@@ -79,6 +79,12 @@ impl Channels {
         pattern
     }
 
+    /// The pattern that matches the channels of all rooms that begin with `prefix`.
+    pub(crate) fn family(&self, namespace: &str, prefix: &str) -> String {
+        let channel = escape_glob(&format!("{}{namespace}#{prefix}", self.broadcast));
+        format!("{channel}*")
+    }
+
     pub(crate) fn request(&self, namespace: &str) -> String {
         format!("{}{namespace}#", self.request)
     }

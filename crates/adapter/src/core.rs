@@ -61,9 +61,19 @@ pub(crate) struct Core {
 /// Delivers stored messages to this node's sockets in place of the hub, so that it can keep their order, leave out what
 /// a socket has already, and notice what is missing.
 pub trait StoredMessages: Send + Sync + 'static {
-    /// A stored message came in: `id` names it, `packet` carries it, `targets` says who is to hear it. Called in the order
-    /// of publication. Must not block.
-    fn deliver(&self, namespace: &Namespace, id: &str, packet: Packet, targets: &Targets);
+    /// A stored message came in: `packet` carries it, `targets` says who is to hear it. Called in the order of publication,
+    /// by one task; when that may have missed something, the cluster's [`LinkState`](crate::LinkState) has changed before.
+    /// Must not block.
+    fn deliver(&self, namespace: &Namespace, which: Stored<'_>, packet: Packet, targets: &Targets);
+}
+
+/// Which stored message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its place among those of all logs, if the log says.
+    pub stamp: Option<&'a str>,
 }
 
 /// A sink that prints nothing.
@@ -220,7 +230,10 @@ impl Core {
         }
         let packet = Packet::new(broadcast.event);
         match (broadcast.stored, self.stored.get()) {
-            (Some(id), Some(sink)) => sink.0.deliver(namespace, &id, packet, &broadcast.targets),
+            (Some(id), Some(sink)) => {
+                let which = Stored { id: &id, stamp: broadcast.stamp.as_deref() };
+                sink.0.deliver(namespace, which, packet, &broadcast.targets);
+            }
             _ => drop(namespace.deliver(&packet, &broadcast.targets, broadcast.flags.volatile)),
         }
     }

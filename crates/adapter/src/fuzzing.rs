@@ -64,7 +64,7 @@ pub fn broadcast(payload: &[u8]) {
 
 /// Publishes what was received, and receives that.
 fn forwarded(broadcast: &Broadcast) {
-    let Broadcast { namespace, event, targets, flags, stored: _, numbered: _ } = broadcast;
+    let Broadcast { namespace, event, targets, flags, stored: _, stamp: _, numbered: _ } = broadcast;
     let list = parse(&event.text);
     assert!(matches!(list.get(0), Some(Value::String(_) | Value::Number(_))), "{} is no event", event.text);
     if has_false_placeholders(event) {
@@ -246,7 +246,7 @@ fn filled_in(text: &str) {
         match part {
             Part::Literal(bytes) => message.extend_from_slice(bytes),
             Part::Fill(Fill::Seq) => write::unsigned(&mut message, 1 << 40),
-            Part::Fill(Fill::Epoch | Fill::MessageId) => write::text(&mut message, "x"),
+            Part::Fill(Fill::Epoch | Fill::MessageId | Fill::Stamp) => write::text(&mut message, "x"),
         }
     }
     match broadcast::decode(&message) {

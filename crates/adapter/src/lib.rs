@@ -56,7 +56,7 @@ use trunkline_hub::{Encoded, Hub, Packet, Targets};
 use trunkline_redis::{Commands, Topology};
 
 pub use ask::{Acks, Fetched, Rooms, ServerAnswers};
-pub use core::StoredMessages;
+pub use core::{Stored, StoredMessages};
 pub use describe::RemoteSocket;
 pub use link::{LastProbe, LinkState, Trouble};
 pub use mode::{Listen, Mode, SubscriptionMode};
@@ -67,6 +67,7 @@ pub use transcode::EncodeError;
 use crate::{
     channels::Channels,
     core::{Core, Sink},
+    interest::Interests,
     limits::CLOSE_TIMEOUT,
     link::{Status, probe::Probe, publisher, queue::Queue, subscriber},
     metrics::Drop as Dropped,
@@ -161,6 +162,11 @@ impl Cluster {
         let state = if options.redis.is_some() { LinkState::Connecting } else { LinkState::Embedded };
         let (leave, abandon) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
+        let interests = match options.mode {
+            Mode::Classic(_) => Interests::with_family(hub.id_prefix()),
+            // Sharded channels have no patterns.
+            Mode::Sharded(_) => Interests::default(),
+        };
         let core = Arc::new(Core {
             channels: Channels::new(&options.prefix, &uid),
             hub,
@@ -172,7 +178,7 @@ impl Cluster {
             pending: Pending::default(),
             status: Status::new(state),
             mode: options.mode,
-            interests: Arc::default(),
+            interests: Arc::new(interests),
             probe: Probe::default(),
             commands: options.redis.as_ref().map(Commands::new),
             tasks: tasks.clone(),

@@ -53,6 +53,8 @@ impl Relay {
                 Part::Fill(Fill::Seq) => write::unsigned(&mut out, filled.seq),
                 Part::Fill(Fill::Epoch) => write::text(&mut out, filled.epoch),
                 Part::Fill(Fill::MessageId) => write::text(&mut out, filled.message_id),
+                // In a broadcast's options only, which are others for a relay.
+                Part::Fill(Fill::Stamp) => write::text(&mut out, ""),
             }
         }
         out.into()
@@ -77,6 +79,8 @@ pub enum Fill {
     Epoch,
     /// The message's id: a msgpack string.
     MessageId,
+    /// The entry's place among those of all logs: a msgpack string, which may be empty.
+    Stamp,
 }
 
 /// The payload of a template's event.
@@ -137,6 +141,8 @@ pub(crate) fn encode(
     parts.event(event, payload)?;
     broadcast::close_stored(namespace, targets, &mut parts.literal);
     parts.fill(Fill::MessageId);
+    write::text(&mut parts.literal, broadcast::STAMP);
+    parts.fill(Fill::Stamp);
     Ok(Template { channel: channel.into_bytes(), parts: parts.finish()?, relay: None })
 }
 

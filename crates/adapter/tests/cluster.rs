@@ -22,6 +22,7 @@ use trunkline_hub::{
     Close, CloseReason, Encoded, Flush, Handshake, Hub, Packet, RoomName, Socket, SocketId, Targets,
     lanes::{Outbox, SendError},
 };
+use trunkline_redis::Topology;
 use trunkline_testkit::{RedisServer, eventually};
 
 #[tokio::test]
@@ -64,6 +65,30 @@ async fn rooms_and_exceptions_hold_on_all_members() {
         for (name, number) in expected {
             expect(client, name, json!([number])).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_begins_like_the_member_s_sockets_is_heard_once_with_a_pattern_and_without() {
+    let redis = RedisServer::start().await;
+    // May subscribe by these patterns, and no other.
+    redis.create_user("narrow", "secret", &["~*", "+@all", "resetchannels", "&socket.io*"]).await;
+    let narrow: Topology = format!("redis://narrow:secret@127.0.0.1:{}", redis.port()).parse().unwrap();
+    let options = |redis| ClusterOptions { redis: Some(redis), ..ClusterOptions::default() };
+    let a = Peer::start(&redis).await;
+    for redis_url in [topology(&redis), narrow] {
+        let b = Peer::start_with(options(redis_url)).await;
+        assert!(b.cluster.ready(SOON).await);
+        let room = format!("{}-and-so-on", b.hub.id_prefix());
+        let (mut inside, mut elsewhere) = (b.client(&[&room]).await, a.client(&[&room]).await);
+        b.emit("from-here", 1, &Targets::room(&*room));
+        a.emit("from-there", 2, &Targets::room(&*room));
+        a.emit("end", 3, &Targets::everyone());
+        expect(&mut inside, "from-here", json!([1])).await;
+        expect(&mut inside, "from-there", json!([2])).await;
+        expect(&mut inside, "end", json!([3])).await;
+        expect(&mut elsewhere, "from-there", json!([2])).await;
+        b.cluster.close().await;
     }
 }
 
@@ -443,6 +468,7 @@ fn filled(template: &Template) -> Vec<u8> {
             Part::Fill(Fill::Seq) => message.push(7),
             Part::Fill(Fill::Epoch) => message.extend_from_slice(b"\xa1e"),
             Part::Fill(Fill::MessageId) => message.extend_from_slice(b"\xa1m"),
+            Part::Fill(Fill::Stamp) => message.extend_from_slice(b"\xa3g.1"),
         }
     }
     message

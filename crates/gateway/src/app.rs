@@ -96,7 +96,7 @@ impl Node {
         let identity = identity(&config, reached_at);
         let own = Tag::of(&identity.id, &identity.epoch);
         let store = store(&config, &cluster, identity);
-        let (streams, behind) = Streams::new();
+        let (streams, behind) = Streams::new(cluster.state());
         cluster.deliver_stored_by(Arc::clone(&streams) as _);
         let domain = domain(&config, &cluster, &store, &streams);
         let realms = Arc::new(Realms::new(&config, &domain));
@@ -329,9 +329,6 @@ fn announce(config: &Config, address: SocketAddr, internal: Option<&TcpListener>
     if config.redis.is_none() {
         tracing::info!("no Redis is configured: this node runs by itself and keeps everything in memory");
     }
-    for setting in &config.without_effect {
-        tracing::warn!(setting, "this setting has no effect in this version");
-    }
     if !http::are_built() {
         tracing::warn!("this binary was built without pages: no demo and no client bundle are served");
     }
@@ -363,7 +360,8 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 fn store(config: &Config, cluster: &Cluster, identity: NodeIdentity) -> Store {
     let log = LogLimits { max_entries: config.log_max_entries, max_age: config.log_max_age };
-    let limits = Limits { log, recovery_window: config.recovery_window };
+    let stamps = config.connection_state_recovery;
+    let limits = Limits { log, recovery_window: config.recovery_window, stamps };
     match &config.redis {
         Some(topology) => Store::redis(topology, identity, limits),
         None => {
@@ -389,6 +387,7 @@ fn domain(config: &Config, cluster: &Cluster, store: &Store, streams: &Arc<Strea
                 grace: config.presence_grace,
             },
             notify: config.notify,
+            recovery: config.connection_state_recovery,
         },
         leeway: config.leeway,
         streams: Arc::clone(streams),

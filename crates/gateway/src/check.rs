@@ -8,12 +8,6 @@ use crate::config::Config;
 /// Looks at what the configuration names, a line each. Nothing is changed, and nothing is listened on.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![finding(Verdict::Good, "the configuration can be used")];
-    findings.extend(
-        config
-            .without_effect
-            .iter()
-            .map(|setting| finding(Verdict::Doubtful, &format!("{setting} has no effect in this version"))),
-    );
     match &config.redis {
         None => {
             let text = "no Redis is configured: a node runs by itself and keeps everything in memory";

@@ -72,9 +72,6 @@ fn flag(setting: &'static Setting) -> Arg {
     if let Some(default) = setting.default {
         help += &format!(" [default: {default}]");
     }
-    if !setting.effective {
-        help += " [checked, but without effect in this version]";
-    }
     let arg = Arg::new(setting.name).long(setting.name).value_name(setting.value).help(help);
     // A switch may stand alone.
     if setting.value == "on|off" { arg.num_args(0..=1).default_missing_value("on") } else { arg }

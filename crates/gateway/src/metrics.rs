@@ -19,6 +19,7 @@ const BUILD: &str = "trunkline_build_info";
 const MESSAGES_REPAIRED: &str = "trunkline_messages_repaired_total";
 const CONVERSATION_RESETS: &str = "trunkline_conversation_resets_total";
 const PRESENCE_ANNOUNCEMENTS: &str = "trunkline_presence_announcements_total";
+const SESSIONS_RECOVERED: &str = "trunkline_sessions_recovered_total";
 const NODES: &str = "trunkline_nodes";
 const ONLINE: &str = "trunkline_users_online";
 const STORE_UP: &str = "trunkline_store_up";
@@ -36,6 +37,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(MESSAGES_REPAIRED, "Messages read from the log because this node missed them");
     describe_counter!(CONVERSATION_RESETS, "Times that messages of a conversation were missing for good");
     describe_counter!(PRESENCE_ANNOUNCEMENTS, "Users who came online or went offline, by who was told");
+    describe_counter!(SESSIONS_RECOVERED, "Connections that came back as what they were");
     describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
     describe_gauge!(ONLINE, "Users online in the cluster");
     describe_gauge!(STORE_UP, "Whether the last heartbeat reached the store");
@@ -50,6 +52,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     counter!(MESSAGES_REPAIRED).absolute(0);
     counter!(CONVERSATION_RESETS).absolute(0);
     counter!(RATE_LIMITED).absolute(0);
+    counter!(SESSIONS_RECOVERED).absolute(0);
     trunkline_hub::metrics::describe();
     trunkline_adapter::metrics::describe();
     Ok(handle)
@@ -70,6 +73,10 @@ pub(crate) fn conversation_reset() {
 /// To everybody, or to those who watch the user.
 pub(crate) fn presence_announced(everyone: bool) {
     counter!(PRESENCE_ANNOUNCEMENTS, "to" => if everyone { "everyone" } else { "watchers" }).increment(1);
+}
+
+pub(crate) fn session_recovered() {
+    counter!(SESSIONS_RECOVERED).increment(1);
 }
 
 pub(crate) fn rate_limited() {

@@ -20,7 +20,7 @@ use crate::{
     domain::{Chain, Domain},
     metrics,
     realms::Realms,
-    resume::{Entry, Position, Repair, Streams, reset, with_head},
+    resume::{Doubt, Entry, Position, Repair, Streams, reset, with_head},
 };
 
 /// Between looks at the ends of all logs.
@@ -46,7 +46,7 @@ pub(crate) async fn run(
     realms: Arc<Realms>,
     streams: Arc<Streams>,
     hub: Hub,
-    mut behind: UnboundedReceiver<Arc<Entry>>,
+    mut behind: UnboundedReceiver<Doubt>,
     mut link: watch::Receiver<LinkState>,
     stop: CancellationToken,
 ) {
@@ -57,14 +57,18 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some(entry) = behind.recv(), if running.len() < AT_ONCE => {
-                if let Some(domain) = realms.domain(entry.namespace.name()) {
-                    running.spawn(repair(domain, entry));
+            Some(doubt) = behind.recv(), if running.len() < AT_ONCE => {
+                if let Some(domain) = realms.domain(doubt.entry.namespace.name()) {
+                    running.spawn(async move { repair(&domain, &doubt.entry).await });
                 }
             }
             Some(_) = running.join_next() => {}
             _ = looks.tick() => {
-                if !look(&realms, &streams, &hub).await {
+                // As it is before: what is lost from now on is for another look to find.
+                let state = *link.borrow();
+                if look(&realms, &streams, &hub).await {
+                    streams.looked(state);
+                } else {
                     looks.reset_after(LOOK_SOON);
                 }
             }
@@ -106,7 +110,7 @@ async fn look(realms: &Realms, streams: &Streams, hub: &Hub) -> bool {
 }
 
 /// Reads on from where a stream stands until nothing is missing.
-async fn repair(domain: Arc<Domain>, entry: Arc<Entry>) {
+async fn repair(domain: &Domain, entry: &Entry) {
     let mut fruitless = 0;
     loop {
         let Some(at) = entry.repairing(|repairing| repairing.stream.position().cloned()) else { return };
@@ -114,8 +118,8 @@ async fn repair(domain: Arc<Domain>, entry: Arc<Entry>) {
             tokio::time::sleep(RETRY).await;
             continue;
         };
-        let words =
-            |domain: &Domain, entry: &Entry, of| domain.event_of(entry.namespace.name(), &entry.conversation, of);
+        domain.streams.read_up_to(page.entries.last().and_then(|entry| entry.stamp.as_ref()));
+        let heard = |of| domain.heard(entry.namespace.name(), &entry.room, &entry.conversation, of);
         let done = entry.repairing(|repairing| {
             let (next, newest) = (with_head(&page, |head| repairing.stream.begin_page(head)), page.seq);
             if let Repair::Reset(told) | Repair::Restart(told) = &next {
@@ -128,9 +132,8 @@ async fn repair(domain: Arc<Domain>, entry: Arc<Entry>) {
             }
             for found in page.entries {
                 if repairing.stream.position().is_some_and(|at| at.seq < found.seq) {
-                    let (seq, written) = (found.seq, found.epoch.clone());
                     metrics::message_repaired();
-                    repairing.deliver(seq, &written, words(&domain, &entry, found));
+                    repairing.deliver(found.seq, heard(found));
                 }
             }
             let last = page.epoch.is_empty() || repairing.stream.position().is_some_and(|at| at.seq >= newest);

@@ -110,6 +110,28 @@ async fn what_comes_while_a_client_catches_up_comes_behind_it_and_once() {
 }
 
 #[tokio::test]
+async fn what_a_client_sends_while_it_catches_up_it_knows_from_the_answer() {
+    let redis = RedisServer::start().await;
+    let node = node(&redis, &[]).await;
+    let ada = client(&node, "ada", Value::Null).await;
+    let at = cursor(&join(&ada, "general").await);
+    // Several pages of the log, so that what is sent now is on a page that is read later.
+    for number in 1..=1_500 {
+        send(&ada, "general", number).await;
+    }
+    for _ in 0..5 {
+        let mut bob = client(&node, "bob", json!({"cursors": {"general": at}})).await;
+        let mine = send(&bob, "general", "mine").await;
+        let (missed, _) = messages_before(&mut bob, "conversation:synced").await;
+        let others: Vec<_> = missed.iter().filter(|content| *content != "mine").cloned().collect();
+        assert_eq!(others, numbers(1..=1_500));
+        let earlier = mine["seq"].as_u64().unwrap() - 1_501;
+        assert_eq!(missed.len() - others.len(), earlier as usize, "its own of former connections, and no other");
+        bob.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_join_answers_what_came_after_a_position_and_goes_on_behind_it() {
     let node = Node::start(&["--auth", "insecure-query"]).await;
     let ada = client(&node, "ada", Value::Null).await;

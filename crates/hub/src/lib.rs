@@ -33,7 +33,7 @@ pub use acks::AckError;
 pub use handshake::{Handshake, PeerAddress};
 pub use interest::Interest;
 pub use lanes::Flush;
-pub use namespace::{Handler, Namespace, Refusal};
+pub use namespace::{Handler, Namespace, Recovery, Refusal};
 pub use packet::{Encoded, Packet};
 pub use reason::{Close, CloseReason};
 pub use rooms::{RoomName, Targets};

@@ -1,6 +1,6 @@
 //! A namespace on this node: its sockets, its rooms, and what to do with their events.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use ahash::AHashMap;
 use async_trait::async_trait;
@@ -28,6 +28,20 @@ pub struct Refusal {
     pub code: &'static str,
 }
 
+/// A socket that comes back as what it was.
+pub struct Recovery {
+    /// The id that it had.
+    pub id: SocketId,
+    /// What the handler keeps about it, see [`Socket::state`].
+    pub state: Box<dyn Any + Send + Sync>,
+}
+
+impl std::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovery").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// What an application does with the sockets of a namespace.
 ///
 /// For one socket the calls come in order and never overlap: `connecting`, `opened`, `connected`, `event`…, `disconnected`.
@@ -36,6 +50,32 @@ pub trait Handler: Send + Sync + 'static {
     /// Decides whether the client may come in. Runs before CONNECT is answered; rooms joined here are left
     /// again on refusal.
     async fn connecting(&self, socket: &Socket) -> Result<(), Refusal>;
+
+    /// Whether clients are told how to come back as what they are, on lanes that can. Always the same.
+    fn recovers(&self) -> bool {
+        false
+    }
+
+    /// Whether the client says that it was here before, and we know what it was. Asked before `connecting`, if
+    /// it [may](Self::recovers).
+    async fn recover(&self, _namespace: &Namespace, _handshake: &Handshake) -> Option<Recovery> {
+        None
+    }
+
+    /// Puts a socket that [`recover`](Self::recover) knows back to where it was, in place of `connecting`. False when it
+    /// can't be: then it leaves the rooms that it has joined here, and the client comes in as a new one.
+    async fn recovering(&self, _socket: &Socket) -> bool {
+        false
+    }
+
+    /// The name by which the client may come back as what it is, for the answer to CONNECT.
+    fn recovery_id(&self, _socket: &Socket) -> Option<String> {
+        None
+    }
+
+    /// A socket is in `room` from now on, or no longer; not told of the rooms that it leaves by closing. Called under a
+    /// lock, so that what is told of one socket is in order: must not block, join or leave.
+    fn moved(&self, _socket: &Socket, _room: &RoomName, _joined: bool) {}
 
     /// The client is let in: what is sent now may leave together with the answer to CONNECT. Must not block.
     fn opened(&self, _socket: &Socket) {}
@@ -124,16 +164,38 @@ impl Namespace {
         handshake: Handshake,
         outbox: Arc<dyn Outbox>,
     ) -> Result<Socket, Refusal> {
+        if outbox.recovers()
+            && let Some(socket) = self.recover(&handshake, &outbox).await
+        {
+            return Ok(socket);
+        }
         let socket = Socket::new(id.clone(), self.clone(), handshake, outbox);
         let entering = Entering::through(&self.0.door, &socket)?;
         self.0.handler.connecting(&socket).await.inspect_err(|refusal| metrics::refused(refusal.code))?;
         socket.join(id.room());
         // A node that is cut off from the others still serves its own clients.
         let _ = self.heard(&socket.rooms()).await;
-        self.0.sockets.write().insert(id, socket.clone());
+        self.enter(&socket);
         entering.done();
-        metrics::accepted(socket.transport());
         Ok(socket)
+    }
+
+    async fn recover(&self, handshake: &Handshake, outbox: &Arc<dyn Outbox>) -> Option<Socket> {
+        let Recovery { id, state } = self.0.handler.recover(self, handshake).await?;
+        let socket = Socket::recovered(id, self.clone(), handshake.clone(), Arc::clone(outbox), state);
+        let entering = Entering::through(&self.0.door, &socket).ok()?;
+        socket.join(socket.id().room());
+        if !self.0.handler.recovering(&socket).await {
+            return None;
+        }
+        self.enter(&socket);
+        entering.done();
+        Some(socket)
+    }
+
+    fn enter(&self, socket: &Socket) {
+        self.0.sockets.write().insert(socket.id().clone(), socket.clone());
+        metrics::accepted(socket.transport());
     }
 
     /// Waits until what other nodes send to `rooms` arrives on this one, if it has members in them. Whether it does: not
@@ -149,8 +211,12 @@ impl Namespace {
         door.closed
     }
 
-    pub(crate) fn forget(&self, id: &SocketId) {
-        self.0.sockets.write().remove(id);
+    /// Forgets this very socket, not one that took its place.
+    pub(crate) fn forget(&self, socket: &Socket) {
+        let mut sockets = self.0.sockets.write();
+        if sockets.get(socket.id()).is_some_and(|known| known.is(socket)) {
+            sockets.remove(socket.id());
+        }
     }
 
     /// The socket with this id, when it is on this node.
@@ -210,14 +276,27 @@ impl Namespace {
         volatile: bool,
         mut wanted: impl FnMut(&Socket) -> bool,
     ) -> usize {
+        self.deliver_each(targets, volatile, |socket| wanted(socket).then_some(packet))
+    }
+
+    /// [`deliver`](Self::deliver) where not all sockets hear the same: `choose` says what each does. It is asked under a
+    /// lock: it must not join or leave.
+    pub fn deliver_each<'a>(
+        &self,
+        targets: &Targets,
+        volatile: bool,
+        mut choose: impl FnMut(&Socket) -> Option<&'a Packet>,
+    ) -> usize {
         // Closing a slow consumer takes locks of its own: not under the index's.
         let mut taken = 0;
         let mut full = Vec::new();
-        self.for_each(targets, |socket, flush| match wanted(socket).then(|| socket.deliver(packet, volatile, flush)) {
-            None => {}
-            Some(Ok(())) => taken += 1,
-            Some(Err(SendError::Full)) => full.push(socket.clone()),
-            Some(Err(SendError::Closed)) => {}
+        self.for_each(targets, |socket, flush| {
+            match choose(socket).map(|packet| socket.deliver(packet, volatile, flush)) {
+                None => {}
+                Some(Ok(())) => taken += 1,
+                Some(Err(SendError::Full)) => full.push(socket.clone()),
+                Some(Err(SendError::Closed)) => {}
+            }
         });
         metrics::packets_out(taken);
         if volatile {

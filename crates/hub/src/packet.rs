@@ -57,6 +57,17 @@ impl Encoded {
         Self::new(text, Vec::new())
     }
 
+    /// The same with one more argument, JSON text.
+    fn and(&self, json: &str) -> Self {
+        let open = self.text.trim_end().strip_suffix(']').unwrap_or(&self.text);
+        Self::new(format!("{open},{json}]"), self.attachments.clone())
+    }
+
+    /// Whether the last element is a text: an argument, or the event's name.
+    fn ends_in_text(&self) -> bool {
+        self.text.trim_end().strip_suffix(']').is_some_and(|open| open.trim_end().ends_with('"'))
+    }
+
     /// Bytes held, text and attachments together.
     pub fn len(&self) -> usize {
         self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
@@ -166,12 +177,36 @@ pub struct Packet {
     pub(crate) socketioxide: OnceLock<crate::lanes::socketioxide::Prepared>,
     pub(crate) websocket: OnceLock<Box<[Bytes]>>,
     subject: OnceLock<NonZeroU32>,
+    /// For clients that take a text at the end for an offset, when this one is none.
+    pub(crate) guarded: OnceLock<Box<[Bytes]>>,
+    /// Whether the last argument is an offset.
+    has_offset: bool,
 }
 
 impl Packet {
     /// A packet that carries `event`.
     pub fn new(event: Encoded) -> Self {
-        Self { event, socketioxide: OnceLock::new(), websocket: OnceLock::new(), subject: OnceLock::new() }
+        Self {
+            event,
+            socketioxide: OnceLock::new(),
+            websocket: OnceLock::new(),
+            subject: OnceLock::new(),
+            guarded: OnceLock::new(),
+            has_offset: false,
+        }
+    }
+
+    /// A packet that carries `event` and, as its last argument, how far whoever gets it has come: for sockets that may be
+    /// recovered, see [`Handler::recovery_id`](crate::Handler::recovery_id). `offset` must need no escaping in JSON.
+    pub fn with_offset(event: &Encoded, offset: &str) -> Self {
+        Self { has_offset: true, ..Self::new(event.and(&format!("\"{offset}\""))) }
+    }
+
+    /// What a client gets instead that keeps the last text it sees for its offset: the same with a `null` behind it, encoded
+    /// once. `None` when there is no such text.
+    pub(crate) fn guard(&self, encode: impl FnOnce(&Encoded) -> Box<[Bytes]>) -> Option<&[Bytes]> {
+        let guard = !self.has_offset && self.event.ends_in_text();
+        guard.then(|| &**self.guarded.get_or_init(|| encode(&self.event.and("null"))))
     }
 
     /// What it is news of, as a hash of the event's name and the ids in its payload (fields called `id` or `…Id`, `from`): of
@@ -237,6 +272,28 @@ mod tests {
         let event = Encoded::bare_event("get:online:count");
         assert_eq!(event.payload::<Value>().unwrap(), None);
         assert!(Encoded::new(r#"["e","text"]"#, vec![]).payload::<u8>().is_err());
+    }
+
+    #[test]
+    fn a_text_at_the_end_is_no_offset_unless_it_was_made_one() {
+        let bytes = |event: &Encoded| Box::from([event.text.as_bytes().clone()]);
+        let guard = |text: &str| {
+            let packet = Packet::new(Encoded::new(text.to_owned(), vec![]));
+            packet.guard(bytes).map(|frames| String::from_utf8(frames[0].to_vec()).unwrap())
+        };
+        for (text, guarded) in [
+            (r#"["tick"]"#, r#"["tick",null]"#),
+            (r#"["e",{"a":1},"x"]"#, r#"["e",{"a":1},"x",null]"#),
+            ("[\"e\",\"x\" ] ", "[\"e\",\"x\" ,null]"),
+        ] {
+            assert_eq!(guard(text).as_deref(), Some(guarded));
+        }
+        for text in [r#"["e",{"a":"b"}]"#, r#"["e",["x"]]"#, r#"["e",1]"#, r#"["e",null]"#] {
+            assert_eq!(guard(text), None, "{text}");
+        }
+        let marked = Packet::with_offset(&Encoded::event("e", "x"), "g.1");
+        assert_eq!(&*marked.event().text, r#"["e","x","g.1"]"#);
+        assert!(marked.guard(bytes).is_none());
     }
 
     #[test]

@@ -33,6 +33,8 @@ impl Members {
     fn insert(&mut self, socket: &Socket) {
         if let Self::One(only) = self {
             if only.id() == socket.id() {
+                // Perhaps one that was recovered, and takes the place of the one whose connection was lost.
+                *only = socket.clone();
                 return;
             }
             *self = Self::Many(Box::new(AHashMap::from_iter([(only.id().clone(), only.clone())])));
@@ -42,12 +44,14 @@ impl Members {
         }
     }
 
-    /// Whether nobody is left.
-    fn remove(&mut self, id: &SocketId) -> bool {
+    /// Removes this very socket, not one that took its place. Whether nobody is left.
+    fn remove(&mut self, socket: &Socket) -> bool {
         match self {
-            Self::One(only) => only.id() == id,
+            Self::One(only) => only.is(socket),
             Self::Many(members) => {
-                members.remove(id);
+                if members.get(socket.id()).is_some_and(|member| member.is(socket)) {
+                    members.remove(socket.id());
+                }
                 members.is_empty()
             }
         }
@@ -139,7 +143,7 @@ impl Rooms {
     }
 
     /// Whether this emptied the room, which then is gone.
-    pub(crate) fn remove(&self, room: &str, socket: &SocketId) -> bool {
+    pub(crate) fn remove(&self, room: &str, socket: &Socket) -> bool {
         let mut shard = self.shard(room).write();
         let Some(members) = shard.get_mut(room) else { return false };
         let last = members.remove(socket);

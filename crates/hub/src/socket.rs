@@ -164,6 +164,30 @@ impl Socket {
         }))
     }
 
+    /// One that the handler knew.
+    pub(crate) fn recovered(
+        id: SocketId,
+        namespace: Namespace,
+        handshake: Handshake,
+        outbox: Arc<dyn Outbox>,
+        state: Box<dyn Any + Send + Sync>,
+    ) -> Self {
+        let socket = Self::new(id, namespace, handshake, outbox);
+        let _ = socket.0.state.set(state);
+        socket
+    }
+
+    /// Whether this is the very same socket. One that was recovered has its predecessor's id, and may be here while that is
+    /// still being closed.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the client could come back as what it is, see [`crate::Handler::recover`].
+    pub fn recovers(&self) -> bool {
+        self.0.outbox.recovers()
+    }
+
     /// Its public id.
     pub fn id(&self) -> &SocketId {
         &self.0.id
@@ -280,6 +304,7 @@ impl Socket {
             return false;
         }
         self.0.namespace.index().insert(&room, self);
+        self.0.namespace.handler().moved(self, &room, true);
         membership.rooms.push(room);
         true
     }
@@ -288,8 +313,9 @@ impl Socket {
     pub fn leave(&self, room: &str) -> bool {
         let mut membership = self.0.rooms.lock();
         let Some(at) = membership.rooms.iter().position(|joined| &**joined == room) else { return false };
-        membership.rooms.swap_remove(at);
-        self.0.namespace.index().remove(room, &self.0.id);
+        let room = membership.rooms.swap_remove(at);
+        self.0.namespace.index().remove(&room, self);
+        self.0.namespace.handler().moved(self, &room, false);
         true
     }
 
@@ -297,7 +323,7 @@ impl Socket {
         let mut membership = self.0.rooms.lock();
         membership.gone = true;
         for room in std::mem::take(&mut membership.rooms) {
-            self.0.namespace.index().remove(&room, &self.0.id);
+            self.0.namespace.index().remove(&room, self);
         }
     }
 
@@ -365,7 +391,7 @@ impl Socket {
         }
         inbox.closed = true;
         self.0.acks.close();
-        self.0.namespace.forget(&self.0.id);
+        self.0.namespace.forget(self);
         self.enqueue(&mut inbox, Job::Disconnected(reason));
     }
 

@@ -47,6 +47,10 @@ pub trait Conversations: Send + Sync {
     /// [`NewEntry::participants`](crate::NewEntry::participants).
     async fn take_part(&self, conversation: &str, user: &str) -> Result<()>;
 
+    /// The names of all conversations in the user's list, in no particular order. Fewer than [`MAX_CONVERSATIONS`] are all
+    /// there are.
+    async fn names(&self, user: &str) -> Result<Vec<String>>;
+
     /// A page of at most `limit` (1 to [`MAX_LISTED`]) of the user's conversations, from `cursor` on. One that becomes
     /// active between two pages moves to the front and may be on neither of them or on both.
     ///

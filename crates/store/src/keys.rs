@@ -56,6 +56,11 @@ pub fn shared_secrets() -> String {
     "trunkline:{nodes}:secrets".into()
 }
 
+/// Hash: what was stamped last; `run`, `generation`, `number`. Not for a Cluster: scripts on every log's tag touch it.
+pub fn stamps() -> String {
+    "trunkline:{nodes}:stamps".into()
+}
+
 /// String: a name made at random for the data that is here, so that nodes notice when all of it was lost.
 pub fn data_name() -> String {
     "trunkline:{nodes}:data".into()

@@ -37,7 +37,7 @@ pub use error::{Result, StoreError};
 pub use inbox::{INBOX_KEPT, Inbox, InboxItem, InboxPage, Keep, MAX_INBOX, MAX_ITEM_BYTES, Pushed, Waiting};
 pub use log::{
     Appended, AppendedFor, DUPLICATE_WINDOW, Entry, Fill, Kind, LogLimits, LogPage, MAX_PAGE, MessageLog, NewEntry,
-    Part, Position, Publication, ReadRange, Standing, message_id, parse_message_id,
+    Part, Position, Publication, ReadRange, Stamp, Stamped, Standing, message_id, parse_message_id,
 };
 pub use memos::Memos;
 pub use nodes::{LEASE, Lease, NodeIdentity, NodeInfo, NodeLoad, Nodes, SECRETS};
@@ -63,10 +63,13 @@ pub struct Limits {
     pub log: LogLimits,
     /// How long a socket that lost its connection can be taken over.
     pub recovery_window: Duration,
+    /// Whether the entries of all logs get a [`Stamp`], which puts them into one order. A Redis Cluster has no place for
+    /// that: there it has no effect.
+    pub stamps: bool,
 }
 
 impl Default for Limits {
-    /// The defaults of [`LogLimits`], 2 minutes.
+    /// The defaults of [`LogLimits`], 2 minutes, no stamps.
     fn default() -> Self {
         LogLimits::default().into()
     }
@@ -74,7 +77,7 @@ impl Default for Limits {
 
 impl From<LogLimits> for Limits {
     fn from(log: LogLimits) -> Self {
-        Self { log, recovery_window: Duration::from_secs(120) }
+        Self { log, recovery_window: Duration::from_secs(120), stamps: false }
     }
 }
 
@@ -122,7 +125,9 @@ impl Store {
     /// with [`StoreError::Unavailable`] if Redis does not.
     pub fn redis(topology: &Topology, node: NodeIdentity, limits: impl Into<Limits>) -> Self {
         let link = Arc::new(redis::Link::new(topology));
-        redis::Redis::new(link, node, limits.into()).realm(keys::Realm::common())
+        let limits: Limits = limits.into();
+        let limits = Limits { stamps: limits.stamps && !topology.is_cluster(), ..limits };
+        redis::Redis::new(link, node, limits).realm(keys::Realm::common())
     }
 
     /// The same place, seen from a realm of its own: users, rooms, conversations and all else of two realms don't meet,

@@ -3,6 +3,7 @@
 use crate::{Result, Waiting};
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::fmt;
 use std::time::Duration;
 
 /// How long a client message id is remembered, to recognise a message that is sent again.
@@ -47,6 +48,42 @@ pub struct Position {
     pub epoch: String,
     /// The number of an entry; 0 is before the first.
     pub seq: u64,
+}
+
+/// The place of an entry in the one order in which all logs were written and published: a greater number of the same
+/// generation was written later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Of one run of one Redis. A restart or a failover may lose the latest entries, so numbers of two generations say
+    /// nothing about each other.
+    pub generation: String,
+    /// Grows with every entry, from 1.
+    pub number: u64,
+}
+
+impl Stamp {
+    /// Reads what [`Display`](fmt::Display) writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (generation, written) = text.split_once('.')?;
+        let number: u64 = written.parse().ok()?;
+        let whole = !generation.is_empty() && number.to_string() == written;
+        whole.then(|| Self { generation: generation.to_owned(), number })
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.generation, self.number)
+    }
+}
+
+/// The end of a log, and where its last entry stands among those of all logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamped {
+    /// The end.
+    pub end: Position,
+    /// `None` when the last entry has no stamp, or there is none.
+    pub stamp: Option<Stamp>,
 }
 
 /// What an entry is.
@@ -119,6 +156,8 @@ pub struct Entry {
     pub client_message_id: Option<String>,
     /// As given to [`MessageLog::append`], or as edited since, or empty: see [`Standing`].
     pub body: String,
+    /// Its place among the entries of all logs, with [`Limits::stamps`](crate::Limits::stamps).
+    pub stamp: Option<Stamp>,
 }
 
 /// The place of an appended entry.
@@ -219,6 +258,8 @@ pub enum Fill {
     Epoch,
     /// The message id, as a string.
     MessageId,
+    /// The entry's [`Stamp`], as a string; empty when it has none.
+    Stamp,
 }
 
 /// The log of each conversation.
@@ -252,6 +293,13 @@ pub trait MessageLog: Send + Sync {
 
     /// The ends of many logs, in the order asked, in one round trip.
     async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>>;
+
+    /// The same with stamps.
+    async fn stamped_ends(&self, conversations: &[String]) -> Result<Vec<Stamped>>;
+
+    /// The stamp that was given out last, in whatever log: everything that is read from now on has all entries up to it.
+    /// `None` while there is none, or without [`Limits::stamps`](crate::Limits::stamps).
+    async fn newest_stamp(&self) -> Result<Option<Stamp>>;
 }
 
 /// `<conversation>:<epoch>:<seq>`: names one entry for ever, and lets the server find it again.
@@ -306,6 +354,15 @@ mod tests {
         for conversation in ["general", "dm:alice:bob", "", ":", "a:b:1"] {
             let id = message_id(conversation, "0af3", 42);
             assert_eq!(parse_message_id(&id), Some((conversation, "0af3", 42)));
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_read_back_and_nothing_else_is_one() {
+        let stamp = Stamp { generation: "0af3".into(), number: 42 };
+        assert_eq!(Stamp::parse(&stamp.to_string()), Some(stamp));
+        for text in ["", "-", "a", "a.", ".1", "a.-1", "a.+1", "a.01", "a.1.2", "a.18446744073709551616"] {
+            assert_eq!(Stamp::parse(text), None, "{text}");
         }
     }
 

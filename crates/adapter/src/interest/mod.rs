@@ -26,10 +26,27 @@ pub(crate) struct Interests {
     changed: Notify,
 }
 impl Interests {
+    /// With one pattern for all rooms that begin with `prefix`, as those of this node's own sockets do.
+    pub(crate) fn with_family(prefix: &str) -> Self {
+        Self { table: Mutex::new(Table::with_family(prefix)), changed: Notify::default() }
+    }
+
+    /// Does without the pattern: Redis does not allow it.
+    pub(crate) fn forget_family(&self, hub: &Hub) {
+        self.table.lock().forget_family();
+        self.reconcile(hub, Instant::now());
+    }
+
+    /// Whether a topic of a batch is a pattern.
+    pub(crate) fn is_pattern(&self, topic: &Topic) -> bool {
+        self.table.lock().is_pattern(&topic.room)
+    }
+
     /// Takes part for a namespace from now on, with the rooms that have members already.
     pub(crate) fn serve(&self, namespace: &str, hub: &Hub) {
         // First the namespace, then its rooms: a room that opens in between is told of.
         self.table.lock().serve(namespace);
+        self.changed.notify_one();
         let rooms = hub.namespace(namespace).map_or_else(Vec::new, |namespace| namespace.rooms());
         for room in &rooms {
             self.opened(namespace, room);

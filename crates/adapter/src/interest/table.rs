@@ -43,6 +43,16 @@ pub(super) struct Table {
     confirmed: u64,
     /// Whether there is a connection that batches are done on.
     listening: bool,
+    family: Option<Family>,
+}
+
+/// The rooms of this node's own sockets, whose ids begin alike: one pattern stands for all of them, and a socket that
+/// comes or goes costs no subscription of its own. Anybody's room that begins like them counts as one.
+#[derive(Debug)]
+struct Family {
+    prefix: String,
+    /// The pattern's own place among the rooms of a namespace.
+    pattern: RoomName,
 }
 
 /// What is listened for in a namespace.
@@ -90,6 +100,38 @@ pub(super) enum Heard {
     When(oneshot::Receiver<bool>),
 }
 impl Table {
+    /// Every namespace listens for the rooms that begin with `prefix` by a pattern.
+    pub(super) fn with_family(prefix: &str) -> Self {
+        let family = Family { prefix: prefix.to_owned(), pattern: format!("{prefix}*").into() };
+        Self { family: Some(family), ..Self::default() }
+    }
+
+    /// From now on every room is listened for by its name; those that are open have to be told again.
+    pub(super) fn forget_family(&mut self) {
+        if let Some(Family { pattern, .. }) = self.family.take() {
+            for listened in self.namespaces.values_mut() {
+                listened.rooms.remove(&pattern);
+            }
+        }
+    }
+
+    /// Whether this is what stands for a family.
+    pub(super) fn is_pattern(&self, room: &RoomName) -> bool {
+        self.family.as_ref().is_some_and(|family| family.pattern == *room)
+    }
+
+    fn is_of_family(&self, room: &str) -> bool {
+        self.family.as_ref().is_some_and(|family| room.starts_with(&family.prefix))
+    }
+
+    /// Under which name a room is listened for.
+    fn listed<'a>(&'a self, room: &'a RoomName) -> &'a RoomName {
+        match &self.family {
+            Some(family) if room.starts_with(&family.prefix) => &family.pattern,
+            _ => room,
+        }
+    }
+
     pub(super) fn rooms(&self) -> usize {
         self.namespaces.values().map(|listened| listened.rooms.len()).sum()
     }
@@ -105,6 +147,9 @@ impl Table {
 
     pub(super) fn serve(&mut self, namespace: &str) {
         self.namespaces.entry(namespace.into()).or_default().ending = false;
+        if let Some(pattern) = self.family.as_ref().map(|family| Arc::clone(&family.pattern)) {
+            self.open(namespace, &pattern);
+        }
     }
 
     /// Its rooms are given up at once.
@@ -129,6 +174,10 @@ impl Table {
 
     /// Whether that is news to the link.
     pub(super) fn opened(&mut self, namespace: &str, room: &RoomName) -> bool {
+        !self.is_of_family(room) && self.open(namespace, room)
+    }
+
+    fn open(&mut self, namespace: &str, room: &RoomName) -> bool {
         let Some((name, _)) = self.namespaces.get_key_value(namespace) else { return false };
         let topic = Topic { namespace: Arc::clone(name), room: Arc::clone(room) };
         let Some(Listened { rooms, ending: false }) = self.namespaces.get_mut(namespace) else { return false };
@@ -143,6 +192,9 @@ impl Table {
     }
 
     pub(super) fn emptied(&mut self, namespace: &str, room: &RoomName, now: Instant) {
+        if self.is_of_family(room) {
+            return;
+        }
         let Some((name, _)) = self.namespaces.get_key_value(namespace) else { return };
         let topic = Topic { namespace: Arc::clone(name), room: Arc::clone(room) };
         if let Some(Listened { rooms, ending: false }) = self.namespaces.get_mut(namespace)
@@ -283,7 +335,7 @@ impl Table {
 
     pub(super) fn heard(&mut self, namespace: &str, rooms: &[RoomName]) -> Heard {
         let Some(Listened { rooms: known, .. }) = self.namespaces.get(namespace) else { return Heard::Yes };
-        let pending = rooms.iter().filter_map(|room| match known.get(room)?.state {
+        let pending = rooms.iter().filter_map(|room| match known.get(self.listed(room))?.state {
             State::Queued { ticket, .. } => Some(ticket),
             State::Kept => Some(0),
             State::Confirmed => None,
@@ -326,7 +378,7 @@ impl Table {
         let present: ahash::AHashSet<&str> = present.iter().map(|room| &**room).collect();
         let surplus: Vec<RoomName> = rooms
             .iter()
-            .filter(|(room, entry)| entry.until.is_none() && !present.contains(&***room))
+            .filter(|(room, entry)| entry.until.is_none() && !self.is_pattern(room) && !present.contains(&***room))
             .map(|(room, _)| Arc::clone(room))
             .collect();
         surplus.iter().for_each(|room| self.emptied(namespace, room, now));

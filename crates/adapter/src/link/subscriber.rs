@@ -183,18 +183,48 @@ async fn subscribe_probe(core: &Core, pubsub: &PubSub) -> Result<(), Error> {
 
 /// One round trip for each kind of channel: Redis confirms every channel of a command.
 async fn listen_for(core: &Core, pubsub: &PubSub, batch: &Batch) -> Result<(), Error> {
-    let channel = |topic: &Topic| core.channels.room(&topic.namespace, &topic.room);
-    let channels = |topics: &[Topic]| topics.iter().map(channel).collect::<Vec<_>>();
-    let sharded = |topics: &[Topic]| {
-        let topics = topics.iter().filter(|topic| core.mode.is_sharded() && core.mode.has_channel(&topic.room));
-        topics.map(channel).collect::<Vec<_>>()
-    };
-    let (off, sharded_off) = (channels(&batch.unsubscribe), sharded(&batch.unsubscribe));
-    let (on, sharded_on) = (channels(&batch.subscribe), sharded(&batch.subscribe));
+    let (off, on) = (wires(core, &batch.unsubscribe), wires(core, &batch.subscribe));
     // Without a connection nothing arrives, which is as good.
-    let _ = tokio::join!(pubsub.unsubscribe(&off), pubsub.sunsubscribe(&sharded_off));
-    tokio::try_join!(pubsub.subscribe(&on), pubsub.ssubscribe(&sharded_on))?;
+    let _ = tokio::join!(
+        pubsub.unsubscribe(&off.channels),
+        pubsub.sunsubscribe(&off.sharded),
+        pubsub.punsubscribe(&off.patterns)
+    );
+    tokio::try_join!(
+        pubsub.subscribe(&on.channels),
+        pubsub.ssubscribe(&on.sharded),
+        listen_for_family(core, pubsub, &on.patterns)
+    )?;
     Ok(())
+}
+
+/// Rules of Redis that allow a user channels by a pattern allow no other pattern: then every socket's room is subscribed to.
+async fn listen_for_family(core: &Core, pubsub: &PubSub, patterns: &[String]) -> Result<(), Error> {
+    match pubsub.psubscribe(patterns).await {
+        Err(error @ Error::Refused { .. }) => {
+            tracing::info!(cause = %error.cause(), "Redis refused a pattern, so each socket's room is subscribed to by itself");
+            core.interests.forget_family(&core.hub);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// What is subscribed to for the sake of rooms.
+fn wires(core: &Core, topics: &[Topic]) -> Names {
+    let (channels, mut names) = (&core.channels, Names::default());
+    for topic in topics {
+        if core.interests.is_pattern(topic) {
+            names.patterns.push(channels.family(&topic.namespace, core.hub.id_prefix()));
+            continue;
+        }
+        let channel = channels.room(&topic.namespace, &topic.room);
+        if core.mode.is_sharded() && core.mode.has_channel(&topic.room) {
+            names.sharded.push(channel.clone());
+        }
+        names.channels.push(channel);
+    }
+    names
 }
 
 async fn subscribe_namespaces(core: &Core, pubsub: &PubSub, namespaces: &[Arc<str>]) -> Result<(), Error> {
@@ -214,7 +244,7 @@ async fn unsubscribe_namespaces(core: &Core, pubsub: &PubSub, namespaces: &[Arc<
     );
 }
 
-/// What is subscribed to for the sake of namespaces.
+/// What is subscribed to.
 #[derive(Default)]
 struct Names {
     patterns: Vec<String>,
@@ -222,6 +252,7 @@ struct Names {
     sharded: Vec<String>,
 }
 
+/// What is subscribed to for the sake of namespaces.
 fn names(core: &Core, namespaces: &[Arc<str>]) -> Names {
     let (channels, mut names) = (&core.channels, Names::default());
     for namespace in namespaces {

@@ -122,6 +122,7 @@ proptest! {
                 Part::Fill(Fill::Seq) => crate::transcode::write::unsigned(&mut message, seq),
                 Part::Fill(Fill::Epoch) => crate::transcode::write::text(&mut message, "e1"),
                 Part::Fill(Fill::MessageId) => crate::transcode::write::text(&mut message, "m1"),
+                Part::Fill(Fill::Stamp) => crate::transcode::write::text(&mut message, "g.1"),
             }
         }
         prop_assert_eq!(broadcast::sender(&message).unwrap(), Some(template::TEMPLATE_UID.as_bytes()));
@@ -132,6 +133,7 @@ proptest! {
         prop_assert!(same(&parse(&decoded.event), &json!(["message:new", payload])));
         prop_assert_eq!(decoded.targets, targets);
         prop_assert_eq!(decoded.stored.as_deref(), Some("m1"));
+        prop_assert_eq!(decoded.stamp.as_deref(), Some("g.1"));
     }
 }
 

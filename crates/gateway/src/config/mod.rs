@@ -254,7 +254,9 @@ pub struct Config {
     pub log_max_entries: u64,
     /// How long messages are kept.
     pub log_max_age: Duration,
-    /// How long a lost connection can be recovered.
+    /// Whether a stock client gets back what it missed, and is who it was, after a cut.
+    pub connection_state_recovery: bool,
+    /// How long after a cut.
     pub recovery_window: Duration,
     /// Time over which clients are closed at shutdown.
     pub drain_window: Duration,
@@ -266,8 +268,6 @@ pub struct Config {
     pub log_level: String,
     /// Whether the demo page may mint tokens.
     pub demo_tokens: bool,
-    /// Settings that were given although they do nothing yet.
-    pub without_effect: Vec<String>,
 }
 
 impl Config {
@@ -350,6 +350,7 @@ impl Reader<'_> {
         let outbox_limit = self.required("outbox-limit", |text| parse::number(text, 1024));
         let stall_timeout = self.required("stall-timeout", |text| parse::positive(text, Unit::Seconds));
         let recovery_window = self.required("recovery-window", |text| parse::duration(text, Unit::Seconds));
+        let connection_state_recovery = self.connection_state_recovery(redis.as_ref(), websocket_lane);
         let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
         let log_format = self.required("log-format", |text| parse::one_of(text, &formats));
         let log_level = self.required("log-level", log_level);
@@ -390,13 +391,13 @@ impl Reader<'_> {
             presence_grace: presence_grace?,
             log_max_entries: log_max_entries?,
             log_max_age: log_max_age?,
+            connection_state_recovery: connection_state_recovery?,
             recovery_window: recovery_window?,
             drain_window: drain_window?,
             drain_timeout: drain_timeout?,
             log_format: log_format?,
             log_level: log_level?,
             demo_tokens: demo_tokens?,
-            without_effect: self.without_effect(),
         })
     }
 
@@ -485,9 +486,17 @@ impl Reader<'_> {
         }
     }
 
-    fn without_effect(&self) -> Vec<String> {
-        let given = self.values.iter().filter(|(name, _)| Setting::named(name).is_some_and(|s| !s.effective));
-        given.map(|(_, raw)| raw.origin.clone()).collect()
+    fn connection_state_recovery(&mut self, redis: Option<&Topology>, websocket_lane: Option<bool>) -> Option<bool> {
+        const NAME: &str = "connection-state-recovery";
+        self.required(NAME, |text| match parse::switch(text)? {
+            true if redis.is_some_and(Topology::is_cluster) => {
+                Err("needs one Redis, or one with Sentinels: nothing puts the \
+                messages of a Redis Cluster's masters into one order; clients can bring cursors instead"
+                    .to_owned())
+            }
+            true if websocket_lane == Some(false) => Err("needs --websocket-lane on".to_owned()),
+            on => Ok(on),
+        })
     }
 }
 

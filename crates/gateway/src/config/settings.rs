@@ -14,14 +14,11 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// One line.
     pub help: &'static str,
-    /// Whether this version does something with it beyond checking it.
-    pub effective: bool,
     /// Whether its value must not be shown.
     pub secret: bool,
 }
 
-const PLAIN: Setting =
-    Setting { name: "", value: "", aliases: &[], default: None, help: "", effective: true, secret: false };
+const PLAIN: Setting = Setting { name: "", value: "", aliases: &[], default: None, help: "", secret: false };
 
 /// All of them, in the order of `--help`.
 pub const SETTINGS: &[Setting] = &[
@@ -302,11 +299,17 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "connection-state-recovery",
+        value: "on|off",
+        default: Some("off"),
+        help: "Stock clients get back their id, rooms and what they missed after a cut; events then have one more argument, as on Node; the same on all nodes",
+        ..PLAIN
+    },
+    Setting {
         name: "recovery-window",
         value: "DURATION",
         default: Some("120s"),
-        help: "How long a lost connection can be recovered",
-        effective: false,
+        help: "How long after a cut a connection can be recovered",
         ..PLAIN
     },
     Setting { name: "log-format", value: "FORMAT", default: Some("pretty"), help: "pretty or json", ..PLAIN },

@@ -72,10 +72,17 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn what_does_nothing_yet_is_checked_and_named() {
-    let config = load(&[("auth", "insecure-query"), ("recovery-window", "1m")], &[]).unwrap();
-    assert_eq!(config.without_effect, ["--recovery-window"]);
-    assert!(load(&[("auth", "insecure-query"), ("recovery-window", "long")], &[]).is_err());
+fn connection_state_recovery_needs_one_redis_and_the_websocket_lane() {
+    let with = |more: &[(&str, &str)]| {
+        let flags = [&[("auth", "insecure-query"), ("connection-state-recovery", "on")], more].concat();
+        load(&flags, &[]).map(|config| (config.connection_state_recovery, config.recovery_window))
+    };
+    assert_eq!(with(&[("recovery-window", "1m")]), Ok((true, Duration::from_secs(60))));
+    assert!(with(&[("redis-url", "redis+sentinel://127.0.0.1:1/m")]).is_ok());
+    for wrong in [("recovery-window", "long"), ("redis-url", "redis://a:1,redis://b:1"), ("websocket-lane", "off")] {
+        let mistakes = with(&[wrong]).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
 }
 
 #[test]

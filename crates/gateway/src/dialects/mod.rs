@@ -17,7 +17,9 @@ use serde_json::{Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
-use trunkline_hub::{CloseReason, Encoded, Event, Handler, Namespace, Packet, Refusal, Socket, Targets};
+use trunkline_hub::{
+    CloseReason, Encoded, Event, Handler, Handshake, Namespace, Packet, Recovery, Refusal, RoomName, Socket, Targets,
+};
 use trunkline_protocol::{
     Code, Failure, ids,
     native::{Deleted, Edited, Message, Stored},
@@ -26,8 +28,9 @@ use trunkline_protocol::{
 use crate::{
     auth::AuthError,
     config::Rate,
-    domain::{Domain, Effect, Limits, Session, Verdict},
+    domain::{Ask, Domain, Effect, Limits, Session, Verdict},
     metrics,
+    resume::Recoverable,
 };
 
 /// One way of naming what happens. What has a default is for those dialects that need it.
@@ -178,6 +181,8 @@ impl MessageWords {
                 Fill::Seq => stored.seq.into(),
                 Fill::Epoch => stored.epoch.as_str().into(),
                 Fill::MessageId => stored.id.as_str().into(),
+                // Nothing that a client sees.
+                Fill::Stamp => continue,
             };
             payload.as_object_mut()?.insert((*field).to_owned(), value);
         }
@@ -282,8 +287,38 @@ impl Handler for Gatekeeper {
         socket.set_user(identity.user.as_str());
         socket.join(ids::user_room(&identity.user));
         let limits = self.rules.rate.map(|rate| Limits::new(rate, self.dialect.rate()));
-        socket.set_state(Session::new(identity, Arc::clone(&self.domain), limits));
+        let recoverable = self.domain.recoverable(socket);
+        socket.set_state(Session::new(identity, Arc::clone(&self.domain), limits, recoverable));
         Ok(())
+    }
+
+    fn recovers(&self) -> bool {
+        self.domain.recovers()
+    }
+
+    async fn recover(&self, namespace: &Namespace, handshake: &Handshake) -> Option<Recovery> {
+        let ask = Ask::of(handshake)?;
+        let identity = self.domain.authenticator().authenticate(handshake, self.dialect.admits_guests()).await.ok()?;
+        let (id, recoverable) = self.domain.recall(namespace, ask, &identity).await?;
+        let limits = self.rules.rate.map(|rate| Limits::new(rate, self.dialect.rate()));
+        let session = Session::new(identity, Arc::clone(&self.domain), limits, Some(recoverable));
+        Some(Recovery { id, state: Box::new(session) })
+    }
+
+    async fn recovering(&self, socket: &Socket) -> bool {
+        let Some(session) = Session::of(socket) else { return false };
+        let user = session.identity.user.as_str();
+        socket.set_user(user);
+        socket.join(ids::user_room(user));
+        self.domain.put_back(socket).await
+    }
+
+    fn recovery_id(&self, socket: &Socket) -> Option<String> {
+        Recoverable::of(socket).map(|recoverable| recoverable.id().to_owned())
+    }
+
+    fn moved(&self, socket: &Socket, room: &RoomName, joined: bool) {
+        self.domain.moved(socket, room, joined);
     }
 
     fn opened(&self, socket: &Socket) {
@@ -296,7 +331,9 @@ impl Handler for Gatekeeper {
             tracing::info!(address, transport = socket.transport(), "connected");
             self.dialect.greet(&self.domain, socket).await;
             self.domain.settle(socket);
+            self.domain.make_up(socket).await;
             self.domain.resume(socket);
+            self.domain.begin_session(socket);
             self.domain.arrive(socket).await;
         }
         .instrument(span(socket))
@@ -338,6 +375,7 @@ impl Handler for Gatekeeper {
     async fn disconnected(&self, socket: &Socket, reason: CloseReason) {
         async {
             tracing::info!(reason = reason.code(), "disconnected");
+            self.domain.end_session(socket, reason);
             self.domain.leave_all_conversations(socket).await;
             self.dialect.gone(&self.domain, socket).await;
             self.domain.depart(socket);

@@ -13,7 +13,7 @@ use super::{
     store_failure, unheard,
 };
 use crate::{
-    resume::{CatchUp, Position},
+    resume::{CatchUp, Position, Seen},
     time::now_ms,
 };
 
@@ -22,7 +22,7 @@ impl Domain {
     ///
     /// # Errors
     /// `forbidden`, `invalid`, or `unavailable`: then the socket is not in it.
-    pub async fn join(&self, socket: &Socket, ask: &native::Join) -> Result<native::Joined, Failure> {
+    pub async fn join(self: &Arc<Self>, socket: &Socket, ask: &native::Join) -> Result<native::Joined, Failure> {
         let conversation = ask.conversation_id.as_str();
         let caller = Caller::of(socket)?;
         caller.may_enter(conversation)?;
@@ -32,6 +32,9 @@ impl Domain {
         let reader = (!socket.is_in(conversation))
             .then(|| self.streams.read(socket, &caller.heard_by(conversation), conversation));
         let fresh = socket.join(conversation);
+        if fresh {
+            self.note_joining(socket, conversation);
+        }
         let joined = match socket.namespace().heard(&[conversation.into()]).await {
             true => self.join_in_store(socket, user, ask).await,
             false => Err(unheard()),
@@ -42,7 +45,9 @@ impl Domain {
             _ => {}
         }
         if let (Ok(joined), Some(reader), Some(session)) = (&joined, reader, Session::of(socket)) {
-            session.answered(CatchUp::answered(reader, Position::new(joined.epoch.as_str(), joined.seq)));
+            let at = Position::new(joined.epoch.as_str(), joined.seq);
+            self.note_seen(socket, conversation, Seen::At(at.clone()));
+            session.answered(CatchUp::answered(reader, at));
         }
         joined
     }
@@ -51,10 +56,11 @@ impl Domain {
         let conversation = ask.conversation_id.as_str();
         let (id, after) = (store_id(socket), ask.after.as_ref().map(|after| after.seq));
         let guard = self.socket_names(conversation);
-        let (joined, page, ()) = tokio::try_join!(
+        let (joined, page, (), ()) = tokio::try_join!(
             self.store.presence.join(conversation, user, &id, &guard),
             self.store.log.read(conversation, range(after, None, ask.limit)),
             self.store.conversations.take_part(conversation, user),
+            self.session_is_written(socket),
         )
         .map_err(|error| store_failure(&error))?;
         let Joined::In(members) = joined else {
@@ -96,7 +102,10 @@ impl Domain {
         if socket.leave(conversation) {
             self.announce_member(socket, caller.id(), conversation, false);
             // Members are told by the event already; the list in the store may follow when the store is back.
-            if let Err(error) = self.store.presence.leave(conversation, caller.id(), &store_id(socket)).await {
+            let id = store_id(socket);
+            let left = self.store.presence.leave(conversation, caller.id(), &id);
+            let (left, written) = tokio::join!(left, self.session_is_written(socket));
+            for error in left.err().into_iter().chain(written.err()) {
                 let _ = store_failure(&error);
             }
         }
@@ -107,6 +116,10 @@ impl Domain {
     pub async fn leave_all_conversations(&self, socket: &Socket) {
         self.stop_typing(socket);
         let Ok(caller) = Caller::of(socket) else { return };
+        // It is here again, under the same name.
+        if socket.namespace().socket(socket.id()).is_some_and(|other| !other.is(socket)) {
+            return;
+        }
         for room in conversations(socket) {
             self.announce_member(socket, caller.id(), &room, false);
             let _ = self.store.presence.leave(&room, caller.id(), &store_id(socket)).await;

@@ -161,7 +161,7 @@ impl Domain {
         let everyone = Targets::room(ids::document_room(&edit.document_id));
         let targets = if echo { everyone } else { caller.others(everyone) };
         let words = |dialect: &dyn Dialect| dialect.document_edited(&edited);
-        let Broadcasts { publications, relays, .. } = self.broadcasts(caller, words, |_| vec![targets.clone()])?;
+        let Broadcasts { publications, relays } = self.broadcasts(words, |_| vec![targets.clone()])?;
         let written = self.store.documents.write(&edit.document_id, &edit.content, base, &publications).await;
         let written = written.map_err(|error| store_failure(&error))?;
         if let Written::Stored { version } = written {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trunkline_adapter as adapter;
-use trunkline_hub::{Encoded, RoomName, Targets};
+use trunkline_hub::{RoomName, SocketId, Targets};
 use trunkline_protocol::{
     Code, Failure, ids, limits,
     native::{self, Change, Content, Deleted, Edited, Message, Sent, Stored},
@@ -17,7 +17,7 @@ use trunkline_store::{self as store, Appended, Entry, Kind, NewEntry, Publicatio
 use super::{Caller, Domain, internal, others_of_direct, store_failure, user_room};
 use crate::{
     dialects::{Dialect, Echo, MessageWords},
-    resume::Position,
+    resume::Heard,
     time::{iso, now_ms},
 };
 
@@ -31,6 +31,20 @@ pub(super) struct Body {
     recipient_user_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender_name: Option<String>,
+    /// The socket that sent it, and knows it from the answer.
+    #[serde(default, rename = "via", skip_serializing_if = "Option::is_none")]
+    sender_socket: Option<String>,
+    /// Of a change: the socket that made it.
+    #[serde(default, rename = "by", skip_serializing_if = "Option::is_none")]
+    pub(super) changed_by: Option<String>,
+}
+
+/// What a deletion holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Deletion {
+    /// As in [`Body`].
+    #[serde(rename = "by", skip_serializing_if = "Option::is_none")]
+    pub(super) changed_by: Option<String>,
 }
 
 impl Body {
@@ -130,8 +144,7 @@ impl Domain {
             edited_seq: None,
             deleted: false,
         };
-        let Broadcasts { publications, relays, echo } = self.broadcasts(
-            caller,
+        let Broadcasts { publications, relays } = self.broadcasts(
             |dialect| dialect.message(&message, caller.socket()),
             |echo| audiences(caller, &message, echo),
         )?;
@@ -139,6 +152,8 @@ impl Domain {
             content: message.content.clone(),
             recipient_user_id: message.recipient_user_id.clone(),
             sender_name: message.sender_name.clone(),
+            sender_socket: caller.socket().map(|socket| socket.id().to_string()),
+            changed_by: None,
         };
         let entry = NewEntry {
             conversation: conversation.to_owned(),
@@ -157,7 +172,6 @@ impl Domain {
         let Appended { message_id, seq, epoch, timestamp_ms, duplicate } = appended;
         if !duplicate {
             self.relay_stored(&relays, &message_id, &epoch, seq);
-            self.note_own(caller, conversation, echo, &epoch, seq);
         }
         let stored = Some(Stored { id: message_id, seq, epoch });
         let message = Message { stored, timestamp: iso(timestamp_ms), ..message };
@@ -169,26 +183,16 @@ impl Domain {
         relays.iter().for_each(|relay| self.cluster.relay(relay, &adapter::Filled { seq, epoch, message_id }));
     }
 
-    /// The calling socket knows the entry that it made, and is not to hear it even if it has to be read from the log.
-    pub(super) fn note_own(&self, caller: Caller<'_>, conversation: &str, echo: bool, epoch: &str, seq: u64) {
-        if let Some(socket) = caller.socket().filter(|_| !echo) {
-            self.streams.sent(socket, &caller.heard_by(conversation), conversation, &Position::new(epoch, seq));
-        }
-    }
-
     /// The broadcasts that the store sends once it knows the place of what it stores: for each namespace that has `words`,
     /// one per audience. And the same for members that don't hear those.
     pub(super) fn broadcasts(
         &self,
-        caller: Caller<'_>,
         words: impl Fn(&dyn Dialect) -> Option<MessageWords>,
         audiences: impl Fn(Echo) -> Vec<Targets>,
     ) -> Result<Broadcasts, Failure> {
         let mut broadcasts = Broadcasts::default();
-        let here = caller.socket().map(|socket| socket.namespace().name());
         for speaker in &self.speakers {
             let Some(words) = words(&*speaker.dialect) else { continue };
-            broadcasts.echo |= words.echo == Echo::All && here == Some(speaker.namespace.as_str());
             for audience in audiences(words.echo) {
                 let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
                 let mut template = template.map_err(|error| {
@@ -202,9 +206,13 @@ impl Domain {
         Ok(broadcasts)
     }
 
-    /// A log entry as the event that `namespace` hears of it; `None` when its dialect has no word for it.
-    pub(crate) fn event_of(&self, namespace: &str, conversation: &str, entry: Entry) -> Option<Encoded> {
+    /// A log entry as the sockets of `namespace` hear it that hear the conversation by `room`: what is read from the log goes to
+    /// whom it went live. `None` when that is nobody, or the dialect has no word for it.
+    pub(crate) fn heard(&self, namespace: &str, room: &str, conversation: &str, entry: Entry) -> Option<Heard> {
         let stored = Stored { id: entry.message_id.clone(), seq: entry.seq, epoch: entry.epoch.clone() };
+        let is_senders = *room == *user_room(&entry.sender);
+        let is_message = entry.kind == Kind::Message;
+        let sender = made_by(&entry);
         let dialect = &self.speaker(namespace)?.dialect;
         let Contents { mut messages, mut changes } = Contents::read(conversation, vec![entry]);
         let words = match (messages.pop(), changes.pop()) {
@@ -213,8 +221,26 @@ impl Domain {
             (_, Some(Change::Deleted(deleted))) => dialect.deleted(&Deleted { position: None, ..deleted }),
             (None, None) => None,
         };
-        words?.complete(&stored)
+        let words = words?;
+        // The sender's other sockets hear a direct message only in dialects that say so; one to oneself is for oneself.
+        let between_two = ids::direct_members(conversation).is_some_and(|(a, b)| a != b);
+        if is_senders && is_message && between_two && words.echo == Echo::Members {
+            return None;
+        }
+        let sender = sender.filter(|_| !is_message || words.echo != Echo::All).map(SocketId::new);
+        Some(Heard { event: words.complete(&stored)?, sender })
     }
+}
+
+/// The socket that an entry came from, if it was one.
+fn made_by(entry: &Entry) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Made {
+        via: Option<String>,
+        by: Option<String>,
+    }
+    let Made { via, by } = serde_json::from_str(&entry.body).ok()?;
+    if entry.kind == Kind::Message { via } else { by }
 }
 
 /// What sending answers.
@@ -228,8 +254,6 @@ fn sent((message, duplicate): (Message, bool)) -> Sent {
 pub(super) struct Broadcasts {
     pub(super) publications: Vec<Publication>,
     pub(super) relays: Vec<adapter::Relay>,
-    /// Whether the calling socket hears it too.
-    pub(super) echo: bool,
 }
 
 /// Who hears a message: a conversation's members. A direct one goes to all sockets of the recipient and, as far as `echo` says,
@@ -279,6 +303,7 @@ fn publication(template: adapter::Template) -> Publication {
         adapter::Part::Fill(adapter::Fill::Seq) => store::Part::Fill(store::Fill::Seq),
         adapter::Part::Fill(adapter::Fill::Epoch) => store::Part::Fill(store::Fill::Epoch),
         adapter::Part::Fill(adapter::Fill::MessageId) => store::Part::Fill(store::Fill::MessageId),
+        adapter::Part::Fill(adapter::Fill::Stamp) => store::Part::Fill(store::Fill::Stamp),
     };
     Publication { channel: template.channel, parts: template.parts.into_iter().map(part).collect() }
 }

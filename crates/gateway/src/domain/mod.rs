@@ -14,6 +14,7 @@ mod messages;
 mod online;
 mod presence;
 mod receipts;
+mod recovery;
 mod revisions;
 mod session;
 mod signals;
@@ -32,6 +33,7 @@ pub use audience::PresencePolicy;
 pub use caller::Caller;
 pub use documents::EditOutcome;
 pub use effect::{Effect, Member};
+pub(crate) use recovery::{Ask, Returning};
 pub use session::Session;
 pub(crate) use session::store_id;
 
@@ -102,6 +104,8 @@ pub struct Policy {
     pub presence: PresencePolicy,
     /// Who may send notifications to others.
     pub notify: Notify,
+    /// Whether stock clients may come back as what they are.
+    pub recovery: bool,
 }
 
 /// What a [`Domain`] is made of.

@@ -124,6 +124,10 @@ impl Domain {
             if !domain.wait(domain.policy.presence.grace).await {
                 return;
             }
+            // Who came back to this node under the same name goes by itself.
+            if socket.namespace().socket(socket.id()).is_some() {
+                return;
+            }
             while !domain.deregister(&session.identity.user, &store_id(&socket)).await {
                 if !domain.wait(RETRY).await {
                     return;

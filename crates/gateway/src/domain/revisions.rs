@@ -9,7 +9,7 @@ use trunkline_store::{Appended, Entry, Kind, NewEntry, Position, ReadRange, Stan
 
 use super::{
     Caller, Domain, internal,
-    messages::{self, Body, Broadcasts},
+    messages::{self, Body, Broadcasts, Deletion},
     others_of_direct, store_failure, user_room,
 };
 use crate::{
@@ -49,6 +49,7 @@ impl Domain {
         let (target, original) = self.own_message(caller, conversation, message_id).await?;
         let mut body = Body::of(&original).ok_or_else(internal)?;
         body.content.content = content.to_owned();
+        body.changed_by = caller.socket().map(|socket| socket.id().to_string());
         messages::check(&body.content, None)?;
         let timestamp_ms = now_ms();
         let edited = Edited {
@@ -79,7 +80,9 @@ impl Domain {
             timestamp: iso(timestamp_ms),
         };
         let broadcasts = self.revision(caller, conversation, |dialect| dialect.deleted(&deleted))?;
-        self.change(caller, conversation, Kind::Deletion(target), "{}".to_owned(), timestamp_ms, &broadcasts).await
+        let body = Deletion { changed_by: caller.socket().map(|socket| socket.id().to_string()) };
+        let body = serde_json::to_string(&body).map_err(|_| internal())?;
+        self.change(caller, conversation, Kind::Deletion(target), body, timestamp_ms, &broadcasts).await
     }
 
     async fn own_message(
@@ -128,7 +131,6 @@ impl Domain {
         let appended = self.store.log.append(entry, &broadcasts.publications).await;
         let Appended { seq, epoch, message_id, .. } = appended.map_err(|error| store_failure(&error))?;
         self.relay_stored(&broadcasts.relays, &message_id, &epoch, seq);
-        self.note_own(caller, conversation, broadcasts.echo, &epoch, seq);
         Ok(Changed { seq, epoch })
     }
 
@@ -146,7 +148,7 @@ impl Domain {
             ],
             None => vec![caller.others(Targets::room(conversation))],
         };
-        self.broadcasts(caller, words, |_| audiences.clone())
+        self.broadcasts(words, |_| audiences.clone())
     }
 }
 

@@ -12,7 +12,10 @@ use super::{
     tokens::Watched,
     typing::Typing,
 };
-use crate::{auth::Identity, resume::CatchUp};
+use crate::{
+    auth::Identity,
+    resume::{CatchUp, Recoverable},
+};
 
 /// Kept with a socket from the moment it is let in.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct Session {
     limits: Option<Box<Limits>>,
     /// The versions of documents that it has from us.
     pub(super) documents: Mutex<KnownVersions>,
+    /// How its client comes back as what it is; `None` when it can't.
+    pub(crate) recoverable: Option<Box<Recoverable>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +52,14 @@ pub(super) enum Registration {
 
 impl Session {
     /// For a socket that was let in.
-    pub(crate) fn new(identity: Identity, domain: Arc<Domain>, limits: Option<Limits>) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        domain: Arc<Domain>,
+        limits: Option<Limits>,
+        recoverable: Option<Recoverable>,
+    ) -> Self {
         Self {
+            recoverable: recoverable.map(Box::new),
             expires_at: Mutex::new(identity.expires_at),
             identity,
             domain,

@@ -8,7 +8,7 @@ use trunkline_hub::{RoomName, Socket};
 use trunkline_protocol::{Code, Failure, limits, native};
 use trunkline_store::{LogPage, ReadRange};
 
-use super::{Continue, PageHead, Position, Read, Reader, Reason, follow};
+use super::{Continue, Heard, PageHead, Position, Read, Reader, Reason, Recoverable, Seen, follow, unproven};
 use crate::domain::{Caller, Domain, Effect, Session, store_id};
 
 /// Between attempts to read a log that can't be read.
@@ -66,12 +66,19 @@ impl Domain {
         let Ok(caller) = Caller::of(socket) else { return };
         let mut returning = Vec::with_capacity(cursors.len());
         for (conversation, cursor) in cursors {
+            // Of a conversation that it was put back into, the offset says more.
+            if socket.is_in(&conversation) {
+                continue;
+            }
             match caller.may_enter(&conversation) {
                 Ok(()) => {
                     let room = caller.heard_by(&conversation);
                     let reader = self.streams.read(socket, &room, &conversation);
                     socket.join(&*conversation);
                     let at = Position::new(cursor.epoch, cursor.seq);
+                    if let Some(recoverable) = Recoverable::of(socket) {
+                        recoverable.note(&conversation.as_str().into(), Some(Seen::Told(at.clone())));
+                    }
                     returning.push(CatchUp { reader, at, tell: Tell::Synced });
                 }
                 Err(failure) => {
@@ -129,7 +136,7 @@ impl Domain {
         self.catch_up(socket, catch_up).await;
     }
 
-    async fn enter(&self, socket: &Socket, conversation: &RoomName) -> Result<(), Failure> {
+    pub(crate) async fn enter(&self, socket: &Socket, conversation: &RoomName) -> Result<(), Failure> {
         if !socket.namespace().heard(std::slice::from_ref(conversation)).await {
             return Err(Failure::new(Code::Unavailable, "the other nodes can't be heard now"));
         }
@@ -200,14 +207,18 @@ impl Domain {
                 return Step::On(None);
             }
         }
+        self.streams.read_up_to(page.entries.last().and_then(|entry| entry.stamp.as_ref()));
         for entry in page.entries {
             if entry.seq <= at.seq {
                 continue;
             }
             at.seq = entry.seq;
-            if let Some(event) = self.event_of(socket.namespace().name(), reader.conversation(), entry) {
+            let heard = self.heard(socket.namespace().name(), reader.room(), reader.conversation(), entry);
+            if let Some(Heard { event, sender }) = heard
+                && sender.as_ref() != Some(socket.id())
+            {
                 *count += 1;
-                socket.emit(event);
+                socket.send(&unproven(socket, event));
             }
         }
         if at.seq < page.seq {

@@ -6,16 +6,21 @@
 //! - `stream`: pure: one conversation's messages on their way to the sockets of this node
 //! - `streams`: all streams of this node, and the sending
 //! - `catch_up`: a socket that comes back with its cursors
+//! - `order`: pure: what one message proves about all others; `recoverable`: what is kept about a socket that may come back as
+//!   what it is
 //! - `repair`: this node reads what it missed itself
 
 mod catch_up;
 mod merge;
+mod order;
+mod recoverable;
 mod stream;
 mod streams;
 
 pub use catch_up::CatchUp;
 pub(crate) use catch_up::{reset, with_head};
 pub use merge::{Buffer, Continue, Merged, PageHead, Position, Reason, follow};
+pub(crate) use recoverable::{Recoverable, Seen, unproven};
 pub use stream::{Ended, Live, Repair, Reset, Stream};
-pub(crate) use streams::{Entry, Read};
+pub(crate) use streams::{Doubt, Entry, Heard, Read};
 pub use streams::{Reader, Streams};

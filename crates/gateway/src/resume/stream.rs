@@ -4,15 +4,12 @@
 //! cost nothing here; those that don't are `apart`: they read the log behind it, or have read the log ahead of it.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     hash::Hash,
     sync::Arc,
 };
 
 use super::merge::{Buffer, Continue, Merged, PageHead, Position, Reason, follow};
-
-/// Messages on their way back that are remembered with their senders.
-const OWN: usize = 1_024;
 
 /// A stream to sockets named by `K`, of messages `T`.
 #[derive(Debug)]
@@ -24,10 +21,7 @@ pub struct Stream<K, T> {
     /// Whether somebody reads the gap from the log. Live messages are held until that is done.
     repairing: bool,
     apart: HashMap<K, Apart<T>>,
-    /// Messages that this node's sockets sent and that have not come back yet: they are not for their senders. No more than
-    /// [`OWN`]: of older ones a sender may hear itself.
-    own: VecDeque<(Position, K)>,
-    /// Who sent the message that is being delivered.
+    /// Who sent the message that is being delivered, and is not to hear it.
     sender: Option<K>,
     /// Counts the readers, so that one which was replaced finds out.
     readers: u64,
@@ -92,15 +86,7 @@ pub struct Reset {
 
 impl<K, T> Default for Stream<K, T> {
     fn default() -> Self {
-        Self {
-            at: None,
-            held: Buffer::default(),
-            repairing: false,
-            apart: HashMap::new(),
-            own: VecDeque::new(),
-            sender: None,
-            readers: 0,
-        }
+        Self { at: None, held: Buffer::default(), repairing: false, apart: HashMap::new(), sender: None, readers: 0 }
     }
 }
 
@@ -132,10 +118,9 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         Live::Held(!std::mem::replace(&mut self.repairing, true))
     }
 
-    /// Before the message `seq`, which was written when the log was named `written`, is delivered.
-    pub fn announce(&mut self, seq: u64, written: &str) {
-        let own = self.own.iter().find(|(own, _)| own.seq == seq && *own.epoch == *written);
-        self.sender = own.map(|(_, sender)| sender.clone());
+    /// Before the message `seq` is delivered, to all but `sender`.
+    pub fn announce(&mut self, seq: u64, sender: Option<K>) {
+        self.sender = sender;
         let Some(at) = &self.at else { return };
         for apart in self.apart.values_mut() {
             // A place for it, which `admit` fills.
@@ -170,18 +155,15 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         let Some(at) = &mut self.at else { return };
         at.seq = seq;
         self.apart.retain(|_, apart| !matches!(apart, Apart::Ahead(has) if has.epoch == at.epoch && has.seq <= seq));
-        self.own.retain(|(own, _)| own.epoch != at.epoch || own.seq > seq);
     }
 
-    /// A socket of this node sent the message at `position`, and is not to hear it.
-    pub fn sent(&mut self, socket: &K, position: &Position) {
-        if self.at.as_ref().is_some_and(|at| at.epoch == position.epoch && position.seq <= at.seq) {
-            return;
+    /// The socket came with everything up to `position`, and was not handed anything by this stream beyond.
+    pub fn place(&mut self, socket: &K, position: Position) {
+        match &self.at {
+            None => self.at = Some(position),
+            Some(at) if at.epoch == position.epoch && at.seq >= position.seq => {}
+            Some(_) => drop(self.apart.insert(socket.clone(), Apart::Ahead(position))),
         }
-        if self.own.len() == OWN {
-            self.own.pop_front();
-        }
-        self.own.push_back((position.clone(), socket.clone()));
     }
 
     /// The newest number of the log is known to be at least this: whether somebody must begin to repair.
@@ -309,6 +291,11 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
     /// Whether some socket reads the log behind this stream.
     pub fn is_read(&self) -> bool {
         self.apart.values().any(|apart| matches!(apart, Apart::Reading { .. }))
+    }
+
+    /// Whether somebody reads what it misses.
+    pub fn is_repairing(&self) -> bool {
+        self.repairing
     }
 
     /// Whether all sockets stand where the stream stands.

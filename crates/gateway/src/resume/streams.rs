@@ -1,21 +1,72 @@
 //! All streams of this node: stored messages come in, sockets begin and end to read the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use trunkline_adapter::StoredMessages;
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    watch,
+};
+use trunkline_adapter::{LinkState, Stored, StoredMessages};
 use trunkline_hub::{Encoded, Hub, Namespace, Packet, RoomName, Socket, SocketId, Targets};
-use trunkline_store::parse_message_id;
+use trunkline_store::{Stamp, parse_message_id};
 
-use super::{Ended, Live, Position, Reset, Stream};
+use super::{
+    Ended, Live, Position, Reset, Stream,
+    order::Order,
+    recoverable::{Behind, EarlyMessage, Recoverable, unproven_packet},
+};
 
 /// A message on its way, and who is to hear it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Delivery {
-    packet: Arc<Packet>,
-    targets: Arc<Targets>,
+    packet: Packet,
+    targets: Targets,
+    /// Its place among the messages of all logs, if whoever gets it has everything before it.
+    stamp: Option<Stamp>,
+    /// The same packet with its stamp as offset, and with an offset that proves nothing; each made once for all who get it.
+    proving: OnceLock<Packet>,
+    unproven: OnceLock<Packet>,
+}
+
+impl Delivery {
+    fn new(packet: Packet, targets: Targets, stamp: Option<Stamp>) -> Self {
+        Self { packet, targets, stamp, proving: OnceLock::new(), unproven: OnceLock::new() }
+    }
+
+    /// What `socket` is sent.
+    fn packet_for(&self, socket: &Socket) -> &Packet {
+        match Recoverable::of(socket) {
+            None => &self.packet,
+            Some(recoverable) => {
+                recoverable.sent(self.stamp.as_ref().map(|stamp| stamp.number));
+                self.marked(recoverable.is_even())
+            }
+        }
+    }
+
+    fn marked(&self, is_even: bool) -> &Packet {
+        match &self.stamp {
+            Some(stamp) if is_even => {
+                self.proving.get_or_init(|| Packet::with_offset(self.packet.event(), &stamp.to_string()))
+            }
+            _ => self.unproven.get_or_init(|| unproven_packet(self.packet.event())),
+        }
+    }
+}
+
+/// A stream that somebody must repair. Until this is dropped, no stamp proves anything.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    pub entry: Arc<Entry>,
+    order: Arc<Mutex<Order>>,
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        self.order.lock().end_repair();
+    }
 }
 
 /// One conversation as one room of one namespace hears it: the room of the conversation, or for a direct one that of each
@@ -30,7 +81,7 @@ pub(crate) struct Entry {
 
 #[derive(Debug, Default)]
 struct State {
-    stream: Stream<SocketId, Delivery>,
+    stream: Stream<SocketId, Arc<Delivery>>,
     /// Out of the table: whoever waited for the lock must look again.
     dropped: bool,
 }
@@ -40,12 +91,23 @@ struct State {
 #[derive(Debug)]
 pub struct Streams {
     by_room: Mutex<AHashMap<RoomName, Vec<Arc<Entry>>>>,
-    behind: UnboundedSender<Arc<Entry>>,
+    behind: UnboundedSender<Doubt>,
+    /// Held while a live message is handed out. Taken before the lock of a stream.
+    order: Arc<Mutex<Order>>,
+    link: watch::Receiver<LinkState>,
 }
 
 /// Conversations that are followed for one room. Beyond it the least recently begun is forgotten: what it misses then is
 /// noticed by nobody but its clients, who see a gap in `seq`.
 const PER_ROOM: usize = 256;
+
+/// An entry of a log as one namespace hears it.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub event: Encoded,
+    /// The socket that knows it from the answer, and does not hear it.
+    pub sender: Option<SocketId>,
+}
 
 /// What became of a reader that came to the end of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +121,110 @@ pub(crate) enum Read {
 }
 
 impl Streams {
-    /// None yet, and the receiving end.
-    pub(crate) fn new() -> (Arc<Self>, UnboundedReceiver<Arc<Entry>>) {
+    /// None yet, and the receiving end. `link` is the one that messages come by.
+    pub(crate) fn new(link: watch::Receiver<LinkState>) -> (Arc<Self>, UnboundedReceiver<Doubt>) {
         let (behind, receiver) = unbounded_channel();
-        (Arc::new(Self { by_room: Mutex::default(), behind }), receiver)
+        (Arc::new(Self { by_room: Mutex::default(), behind, order: Arc::default(), link }), receiver)
+    }
+
+    fn link(&self) -> LinkState {
+        *self.link.borrow()
+    }
+
+    /// The newest stamp, when every socket that reads no log has everything up to it.
+    pub(crate) fn now(&self) -> Option<Stamp> {
+        self.order.lock().now(self.link()).cloned()
+    }
+
+    /// Messages up to `stamp` were read from a log and are about to be handed out.
+    pub(crate) fn read_up_to(&self, stamp: Option<&Stamp>) {
+        if let Some(stamp) = stamp {
+            self.order.lock().read(stamp);
+        }
+    }
+
+    /// All streams were compared with their logs, beginning when the link was `link`.
+    pub(crate) fn looked(&self, link: LinkState) {
+        self.order.lock().looked(link);
+    }
+
+    /// Names the time since the last repair began, if all that was published so far is handed out.
+    pub(crate) fn undisturbed(&self) -> Option<u64> {
+        let order = self.order.lock();
+        order.is_whole(self.link()).then(|| order.repairs_begun())
+    }
+
+    /// A socket that is put back was sent everything up to `until`, which is the end of each conversation in `places`: hands it
+    /// what came live since, and lets it hear what all others hear. False if something may be missing because
+    /// what was true at `undisturbed` no longer is.
+    pub(crate) fn put_back(
+        &self,
+        socket: &Socket,
+        recoverable: &Recoverable,
+        until: &Stamp,
+        mut places: Vec<(RoomName, Arc<str>, Position)>,
+        undisturbed: u64,
+    ) -> bool {
+        let order = self.order.lock();
+        let early = recoverable.end_recovering();
+        let whole = order.is_whole(self.link()) && order.repairs_begun() == undisturbed;
+        let Some(early) = early.filter(|_| whole) else { return false };
+        for EarlyMessage { delivery, conversation, at } in early {
+            match &delivery.stamp {
+                Some(stamp) if stamp.generation != until.generation => return false,
+                Some(stamp) if stamp.number <= until.number => continue,
+                Some(_) => socket.send(delivery.marked(true)),
+                None => return false,
+            }
+            match places.iter_mut().find(|(_, known, _)| *known == conversation) {
+                Some((_, _, place)) => *place = at,
+                None => {
+                    if let [room] = &delivery.targets.rooms[..] {
+                        places.push((Arc::clone(room), conversation, at));
+                    }
+                }
+            }
+        }
+        for (room, conversation, place) in places {
+            // Of conversations that this node has not heard of, the first message tells where they stand.
+            if *room == *conversation {
+                self.with(socket.namespace(), &room, &conversation, |_, stream| stream.place(socket.id(), place));
+            } else if let Some(entry) = self.find(socket.namespace(), &room, &conversation) {
+                entry.state.lock().stream.place(socket.id(), place);
+            }
+        }
+        true
     }
 
     /// `socket` is about to read a conversation's log: what comes live waits from now on. Call it before the socket joins the
     /// room.
     pub fn read(self: &Arc<Self>, socket: &Socket, room: &RoomName, conversation: &str) -> Reader {
+        if !socket.is_in(room) {
+            self.forget_stale(socket, room);
+        }
+        let behind = Recoverable::of(socket).map(Recoverable::begin_catch_up);
         let (entry, number) =
             self.with(socket.namespace(), room, conversation, |_, stream| stream.begin_reading(socket.id()));
-        Reader { streams: Arc::clone(self), entry, socket: socket.id().clone(), number }
+        Reader { streams: Arc::clone(self), entry, socket: socket.id().clone(), number, _behind: behind }
     }
 
-    /// `socket` sent the message at `position`, and is not to hear it even if it has to be read from the log.
-    pub(crate) fn sent(&self, socket: &Socket, room: &RoomName, conversation: &str, position: &Position) {
-        if let Some(entry) = self.find(socket.namespace(), room, conversation) {
-            entry.state.lock().stream.sent(socket.id(), position);
+    /// `socket` is, or is about to be, the first one of this node to hear by `room`: what came while nobody did is not known to
+    /// the streams, and need not be.
+    pub(crate) fn forget_stale(&self, socket: &Socket, room: &RoomName) {
+        let mut by_room = self.by_room.lock();
+        let Some(entries) = by_room.get_mut(room) else { return };
+        let others = socket.namespace().sockets(&Targets::room(Arc::clone(room)).except(socket.id().room()));
+        if !others.is_empty() {
+            return;
+        }
+        entries.retain(|entry| {
+            let mut state = entry.state.lock();
+            let ours = entry.namespace.name() == socket.namespace().name();
+            state.dropped |= ours && !state.stream.is_read() && !state.stream.is_repairing();
+            !state.dropped
+        });
+        if entries.is_empty() {
+            by_room.remove(room);
         }
     }
 
@@ -111,9 +259,15 @@ impl Streams {
 
     fn repair_if(&self, behind: bool, entry: &Arc<Entry>) {
         if behind {
+            let doubt = self.doubt(&mut self.order.lock(), entry);
             // Nobody repairs any more when the node has come to its end.
-            let _ = self.behind.send(Arc::clone(entry));
+            let _ = self.behind.send(doubt);
         }
+    }
+
+    fn doubt(&self, order: &mut Order, entry: &Arc<Entry>) -> Doubt {
+        order.begin_repair();
+        Doubt { entry: Arc::clone(entry), order: Arc::clone(&self.order) }
     }
 
     fn find(&self, namespace: &Namespace, room: &str, conversation: &str) -> Option<Arc<Entry>> {
@@ -127,7 +281,7 @@ impl Streams {
         namespace: &Namespace,
         room: &RoomName,
         conversation: &str,
-        f: impl FnOnce(&Entry, &mut Stream<SocketId, Delivery>) -> T,
+        f: impl FnOnce(&Arc<Entry>, &mut Stream<SocketId, Arc<Delivery>>) -> T,
     ) -> (Arc<Entry>, T) {
         loop {
             let entry = self.find(namespace, room, conversation);
@@ -168,22 +322,30 @@ impl Streams {
 }
 
 impl StoredMessages for Streams {
-    fn deliver(&self, namespace: &Namespace, id: &str, packet: Packet, targets: &Targets) {
-        let (Some((conversation, epoch, seq)), [room]) = (parse_message_id(id), &targets.rooms[..]) else {
+    fn deliver(&self, namespace: &Namespace, which: Stored<'_>, packet: Packet, targets: &Targets) {
+        let (Some((conversation, epoch, seq)), [room]) = (parse_message_id(which.id), &targets.rooms[..]) else {
             // Nothing of ours: whoever made it wants it delivered.
             namespace.deliver(&packet, targets, false);
             return;
         };
-        let delivery = Delivery { packet: Arc::new(packet), targets: Arc::new(targets.clone()) };
+        let stamp = which.stamp.and_then(Stamp::parse);
+        let mut order = self.order.lock();
+        let proves = order.live(stamp.as_ref(), self.link());
+        let delivery = Arc::new(Delivery::new(packet, targets.clone(), stamp.filter(|_| proves)));
         let (entry, behind) = self.with(namespace, room, conversation, |entry, stream| {
             match stream.live(epoch, seq, delivery) {
-                Live::Deliver(delivery) => entry.hand_out(stream, seq, epoch, &delivery),
+                Live::Deliver(delivery) => entry.hand_out(stream, seq, None, &delivery),
                 Live::Held(begin) => return begin,
                 Live::Repeat => {}
             }
             false
         });
-        self.repair_if(behind, &entry);
+        let doubt = behind.then(|| self.doubt(&mut order, &entry));
+        drop(order);
+        if let Some(doubt) = doubt {
+            // As in `repair_if`.
+            let _ = self.behind.send(doubt);
+        }
     }
 }
 
@@ -198,10 +360,25 @@ impl Entry {
         f(&mut Repairing { entry: self, stream: &mut state.stream })
     }
 
-    fn hand_out(&self, stream: &mut Stream<SocketId, Delivery>, seq: u64, written: &str, delivery: &Delivery) {
-        stream.announce(seq, written);
-        self.namespace.deliver_where(&delivery.packet, &delivery.targets, false, |socket| {
-            stream.admit(socket.id(), seq, delivery)
+    fn hand_out(
+        &self,
+        stream: &mut Stream<SocketId, Arc<Delivery>>,
+        seq: u64,
+        sender: Option<SocketId>,
+        delivery: &Arc<Delivery>,
+    ) {
+        stream.announce(seq, sender);
+        let epoch = stream.position().map(|at| Arc::clone(&at.epoch)).unwrap_or_default();
+        self.namespace.deliver_each(&delivery.targets, false, |socket| {
+            let early = || EarlyMessage {
+                delivery: Arc::clone(delivery),
+                conversation: Arc::clone(&self.conversation),
+                at: Position::new(Arc::clone(&epoch), seq),
+            };
+            if Recoverable::of(socket).is_some_and(|recoverable| recoverable.hold(early)) {
+                return None;
+            }
+            stream.admit(socket.id(), seq, delivery).then(|| delivery.packet_for(socket))
         });
         stream.advance(seq);
     }
@@ -210,27 +387,26 @@ impl Entry {
 /// A stream while it is repaired, under its lock.
 pub(crate) struct Repairing<'a> {
     entry: &'a Entry,
-    pub stream: &'a mut Stream<SocketId, Delivery>,
+    pub stream: &'a mut Stream<SocketId, Arc<Delivery>>,
 }
 
 impl Repairing<'_> {
-    /// Delivers an entry of the log, written when the log was named `written`; without an event nobody has a word for it.
-    pub(crate) fn deliver(&mut self, seq: u64, written: &str, event: Option<Encoded>) {
-        if let Some(event) = event {
-            let targets = Arc::new(Targets::room(Arc::clone(&self.entry.room)));
-            let delivery = Delivery { packet: Arc::new(Packet::new(event)), targets };
-            self.entry.hand_out(self.stream, seq, written, &delivery);
+    /// Delivers an entry of the log, but not to the socket that it came from; without an event nobody has a word for it.
+    pub(crate) fn deliver(&mut self, seq: u64, heard: Option<Heard>) {
+        if let Some(Heard { event, sender }) = heard {
+            let targets = Targets::room(Arc::clone(&self.entry.room));
+            let delivery = Arc::new(Delivery::new(Packet::new(event), targets, None));
+            self.entry.hand_out(self.stream, seq, sender, &delivery);
         } else {
-            self.stream.announce(seq, written);
+            self.stream.announce(seq, None);
             self.stream.advance(seq);
         }
     }
 
     /// Delivers what was held.
-    pub(crate) fn release(&mut self, held: Vec<(u64, Delivery)>) {
-        let Some(epoch) = self.stream.position().map(|at| Arc::clone(&at.epoch)) else { return };
+    pub(crate) fn release(&mut self, held: Vec<(u64, Arc<Delivery>)>) {
         for (seq, delivery) in held {
-            self.entry.hand_out(self.stream, seq, &epoch, &delivery);
+            self.entry.hand_out(self.stream, seq, None, &delivery);
         }
     }
 
@@ -256,6 +432,7 @@ pub struct Reader {
     /// Not the socket itself, which may keep this.
     socket: SocketId,
     number: u64,
+    _behind: Option<Behind>,
 }
 
 impl Reader {
@@ -264,13 +441,18 @@ impl Reader {
         &self.entry.conversation
     }
 
+    /// The room by which the socket hears it.
+    pub(crate) fn room(&self) -> &RoomName {
+        &self.entry.room
+    }
+
     /// The socket has everything up to `at`: hands it what came meanwhile, then calls `done` with where that ends and how
     /// many messages it was, before anything newer is sent to the socket.
     pub(crate) fn end(&self, socket: &Socket, at: &Position, done: impl FnOnce(&Position, usize)) -> Read {
         let mut state = self.entry.state.lock();
         match state.stream.end_reading(&self.socket, self.number, at) {
             Some(Ended::Whole { messages, end }) => {
-                messages.iter().for_each(|(_, delivery)| socket.send(&delivery.packet));
+                messages.iter().for_each(|(_, delivery)| socket.send(delivery.packet_for(socket)));
                 done(&Position { epoch: Arc::clone(&at.epoch), seq: end }, messages.len());
                 Read::Done
             }

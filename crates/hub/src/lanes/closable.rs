@@ -18,12 +18,13 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 const OPEN: u8 = 0;
 const INPUT_ENDED: u8 = 1;
 const DEAD: u8 = 2;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Control {
     /// Only grows: `OPEN`, `INPUT_ENDED`, `DEAD`.
     state: AtomicU8,
@@ -31,6 +32,8 @@ struct Control {
     writer: AtomicWaker,
     /// Bytes that the stream has taken.
     written: AtomicU64,
+    /// Tells the handles that the stream is gone.
+    _gone: DropGuard,
 }
 
 /// A stream together with the switch that its [`CloseHandle`]s turn.
@@ -40,11 +43,15 @@ pub struct Closable<S> {
     early: Bytes,
     stream: S,
     control: Arc<Control>,
+    gone: CancellationToken,
 }
 
 /// Closes the [`Closable`] it came from; does nothing once that is gone.
 #[derive(Clone, Debug)]
-pub struct CloseHandle(Weak<Control>);
+pub struct CloseHandle {
+    control: Weak<Control>,
+    gone: CancellationToken,
+}
 
 impl<S> Closable<S> {
     /// Wraps a stream.
@@ -54,7 +61,15 @@ impl<S> Closable<S> {
 
     /// Wraps a stream from which `early` has been read, but not used.
     pub fn with_early(stream: S, early: Bytes) -> Self {
-        Self { early, stream, control: Arc::default() }
+        let gone = CancellationToken::new();
+        let control = Control {
+            state: AtomicU8::new(OPEN),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            written: AtomicU64::new(0),
+            _gone: gone.clone().drop_guard(),
+        };
+        Self { early, stream, control: Arc::new(control), gone }
     }
 
     /// The stream by itself, less what was read early and not yet again; handles do nothing any more.
@@ -64,7 +79,7 @@ impl<S> Closable<S> {
 
     /// A way to close it.
     pub fn handle(&self) -> CloseHandle {
-        CloseHandle(Arc::downgrade(&self.control))
+        CloseHandle { control: Arc::downgrade(&self.control), gone: self.gone.clone() }
     }
 }
 
@@ -81,16 +96,21 @@ impl CloseHandle {
 
     /// Whether the stream still exists.
     pub fn is_alive(&self) -> bool {
-        self.0.strong_count() > 0
+        self.control.strong_count() > 0
+    }
+
+    /// Waits until the stream no longer exists.
+    pub async fn gone(&self) {
+        self.gone.cancelled().await;
     }
 
     /// Bytes that were written to the stream so far.
     pub fn written(&self) -> u64 {
-        self.0.upgrade().map_or(0, |control| control.written.load(Ordering::Relaxed))
+        self.control.upgrade().map_or(0, |control| control.written.load(Ordering::Relaxed))
     }
 
     fn advance(&self, state: u8) {
-        if let Some(control) = self.0.upgrade() {
+        if let Some(control) = self.control.upgrade() {
             control.state.fetch_max(state, Ordering::AcqRel);
             control.reader.wake();
             control.writer.wake();
@@ -196,6 +216,17 @@ mod tests {
         let mut buf = [0; 3];
         peer.read_exact(&mut buf).await.unwrap();
         assert_eq!(&buf, b"bye");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_hears_that_the_stream_is_gone() {
+        let (ours, _peer) = duplex(8);
+        let stream = Closable::new(ours);
+        let handle = stream.handle();
+        let mut gone = Box::pin(handle.gone());
+        assert!(futures_util::poll!(&mut gone).is_pending());
+        drop(stream);
+        timeout(DEADLINE, gone).await.unwrap();
     }
 
     #[tokio::test]

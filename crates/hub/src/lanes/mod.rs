@@ -119,6 +119,12 @@ pub trait Outbox: Send + Sync + 'static {
     /// `last` may be lost when nothing can be queued any more.
     fn close(&self, how: Close, last: Option<&Packet>);
 
+    /// Whether the client is told how to come back as what it is: the lane can, and the handler
+    /// [does](crate::Handler::recovers).
+    fn recovers(&self) -> bool {
+        false
+    }
+
     /// Bytes that wait to be written.
     fn backlog(&self) -> usize;
 

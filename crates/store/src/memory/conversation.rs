@@ -4,7 +4,7 @@ use super::now_ms;
 use crate::log::new_epoch;
 use crate::{
     Appended, DUPLICATE_WINDOW, Entry, Kind, LogLimits, MAX_RECEIPTS, Marks, NewEntry, Position, ReadRange, Receipt,
-    Result, Standing, StoreError, message_id,
+    Result, Stamp, Standing, StoreError, message_id,
 };
 use ahash::AHashMap;
 use std::collections::{BTreeSet, VecDeque};
@@ -19,6 +19,8 @@ pub(super) struct Conversation {
     pub(super) seq: u64,
     /// As they were written, numbered without gaps; the last has number `seq`, unless all were trimmed.
     entries: VecDeque<Entry>,
+    /// Of the newest entry.
+    pub(super) stamp: Option<Stamp>,
     sent: Sent,
     /// Of messages still in `entries`, by number: what became of them.
     standings: AHashMap<u64, Standing>,
@@ -42,6 +44,7 @@ impl Conversation {
             epoch: new_epoch(),
             seq: 0,
             entries: VecDeque::new(),
+            stamp: None,
             sent: Sent::default(),
             standings: AHashMap::new(),
             changes: BTreeSet::new(),
@@ -87,7 +90,7 @@ impl Conversation {
         })
     }
 
-    pub(super) fn append(&mut self, entry: NewEntry, at: &Appended, limits: &LogLimits) {
+    pub(super) fn append(&mut self, entry: NewEntry, at: &Appended, stamp: Option<Stamp>, limits: &LogLimits) {
         let NewEntry { kind, sender, client_message_id, timestamp_ms, body, .. } = entry;
         let seq = at.seq;
         match &kind {
@@ -102,6 +105,7 @@ impl Conversation {
             self.sent.remember((sender.clone(), id.clone()), at.clone());
         }
         self.seq = seq;
+        self.stamp.clone_from(&stamp);
         self.written_ms = now_ms();
         self.mark(&sender, Receipt::Read, seq);
         self.entries.push_back(Entry {
@@ -114,6 +118,7 @@ impl Conversation {
             timestamp_ms,
             client_message_id,
             body,
+            stamp,
         });
         self.trim(limits);
     }

@@ -1,6 +1,6 @@
 //! Documents, in memory.
 
-use super::{now_ms, payload};
+use super::{Filled, now_ms, payload};
 use crate::documents::check;
 use crate::keys::Realm;
 use crate::{DOCUMENT_KEPT, Document, Documents, Publication, Publish, Result, Written};
@@ -76,7 +76,8 @@ impl Documents for MemoryDocuments {
             return Ok(Written::Conflict(current.cloned().unwrap_or_default()));
         }
         let version = version + 1;
-        let payloads = publications.iter().map(|publication| payload(publication, version, "", ""));
+        let payloads =
+            publications.iter().map(|publication| payload(publication, Filled { seq: version, ..Filled::default() }));
         let payloads: Vec<Vec<u8>> = payloads.collect::<Result<_>>()?;
         texts.by_id.insert(scoped, (Document { content: content.to_owned(), version }, now));
         for (publication, payload) in publications.iter().zip(payloads) {

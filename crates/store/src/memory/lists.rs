@@ -42,8 +42,12 @@ impl Conversations for MemoryLog {
         Ok(())
     }
 
+    async fn names(&self, user: &str) -> Result<Vec<String>> {
+        Ok(self.table.lists.lock().of(&self.realm.scoped(user)))
+    }
+
     async fn list(&self, user: &str, limit: usize, cursor: Option<&str>) -> Result<ConversationPage> {
-        let names = self.table.lists.lock().of(&self.realm.scoped(user));
+        let names = self.names(user).await?;
         let active = |id: &String| self.table.look(&self.realm.scoped(id), |log| log.active_ms).unwrap_or_default();
         let mut places: Vec<Place> = names.into_iter().map(|id| (active(&id), id)).collect();
         places.sort_by(|a, b| b.cmp(a));

@@ -3,11 +3,12 @@
 use super::conversation::Conversation;
 use super::inbox::MemoryInbox;
 use super::lists::Lists;
-use super::{now_ms, payload};
+use super::{Filled, now_ms, payload};
 use crate::keys::Realm;
+use crate::log::new_epoch;
 use crate::{
-    Appended, AppendedFor, InboxItem, Keep, Kind, LogLimits, LogPage, MessageLog, NewEntry, Position, Publication,
-    Publish, ReadRange, Result, Waiting,
+    Appended, AppendedFor, InboxItem, Keep, Kind, Limits, LogLimits, LogPage, MessageLog, NewEntry, Position,
+    Publication, Publish, ReadRange, Result, Stamp, Stamped, Waiting,
 };
 use ahash::AHashMap;
 use async_trait::async_trait;
@@ -28,6 +29,9 @@ pub(crate) struct MemoryLog {
 pub(crate) struct Table {
     publish: Publish,
     limits: LogLimits,
+    /// The last one given out, with [`Limits::stamps`]. Its lock is held while an entry is published, which gives
+    /// publications of all conversations the order of their stamps. Taken under that of a conversation.
+    newest: Option<Mutex<Stamp>>,
     conversations: Mutex<Conversations>,
     pub(super) lists: Mutex<Lists>,
 }
@@ -53,18 +57,18 @@ impl MemoryLog {
         let participants = if entry.kind == Kind::Message { entry.participants.clone() } else { Vec::new() };
         let conversation = entry.conversation.clone();
         let scoped = self.realm.scoped(&conversation);
-        let appended = self.table.change(&scoped, |log| self.table.append(log, entry, publications, keep))?;
-        let mut lists = self.table.lists.lock();
+        // Before: whoever finds the entry finds its conversation in the lists.
         for user in participants {
-            lists.note(self.realm.scoped(&user), &conversation);
+            self.table.lists.lock().note(self.realm.scoped(&user), &conversation);
         }
-        Ok(appended)
+        self.table.change(&scoped, |log| self.table.append(log, entry, publications, keep))
     }
 }
 
 impl Table {
-    pub(crate) fn new(publish: Publish, limits: LogLimits) -> Self {
-        Self { publish, limits, conversations: Mutex::default(), lists: Mutex::default() }
+    pub(crate) fn new(publish: Publish, limits: &Limits) -> Self {
+        let newest = limits.stamps.then(|| Mutex::new(Stamp { generation: new_epoch(), number: 0 }));
+        Self { publish, limits: limits.log, newest, conversations: Mutex::default(), lists: Mutex::default() }
     }
 
     /// What `look` sees in a conversation; `None` if there is none of that name.
@@ -111,11 +115,18 @@ impl Table {
             return Ok(first);
         }
         let place = log.place(&entry)?;
-        let payloads =
-            publications.iter().map(|publication| payload(publication, place.seq, &place.epoch, &place.message_id));
+        let mut newest = self.newest.as_ref().map(Mutex::lock);
+        let stamp = newest.as_ref().map(|newest| Stamp { number: newest.number + 1, ..Stamp::clone(newest) });
+        let written = stamp.as_ref().map(Stamp::to_string).unwrap_or_default();
+        let Appended { seq, epoch, message_id, .. } = &place;
+        let filled = Filled { seq: *seq, epoch, message_id, stamp: &written };
+        let payloads = publications.iter().map(|publication| payload(publication, filled));
         let payloads: Vec<Vec<u8>> = payloads.collect::<Result<_>>()?;
         keep(&place.message_id)?;
-        log.append(entry, &place, &self.limits);
+        if let (Some(newest), Some(stamp)) = (&mut newest, &stamp) {
+            newest.number = stamp.number;
+        }
+        log.append(entry, &place, stamp, &self.limits);
         for (publication, payload) in publications.iter().zip(payloads) {
             (self.publish)(&publication.channel, &payload);
         }
@@ -163,6 +174,19 @@ impl MessageLog for MemoryLog {
     async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>> {
         let end = |id: &String| self.table.look(&self.realm.scoped(id), |log| log.end()).unwrap_or_default();
         Ok(conversations.iter().map(end).collect())
+    }
+
+    async fn stamped_ends(&self, conversations: &[String]) -> Result<Vec<Stamped>> {
+        let end = |id: &String| {
+            let stamped = |log: &mut Conversation| Stamped { end: log.end(), stamp: log.stamp.clone() };
+            self.table.look(&self.realm.scoped(id), stamped).unwrap_or_default()
+        };
+        Ok(conversations.iter().map(end).collect())
+    }
+
+    async fn newest_stamp(&self) -> Result<Option<Stamp>> {
+        let newest = self.table.newest.as_ref().map(|newest| newest.lock().clone());
+        Ok(newest.filter(|newest| newest.number > 0))
     }
 }
 

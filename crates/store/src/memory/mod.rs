@@ -37,7 +37,7 @@ impl Memory {
         Self {
             nodes: Arc::new(nodes::MemoryNodes::new(node)),
             presence: Arc::default(),
-            conversations: Arc::new(log::Table::new(publish, limits.log)),
+            conversations: Arc::new(log::Table::new(publish, &limits)),
             inboxes: Arc::default(),
             documents,
             memos: Arc::default(),
@@ -74,8 +74,17 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What the holes of publications are filled with.
+#[derive(Clone, Copy, Default)]
+struct Filled<'a> {
+    seq: u64,
+    epoch: &'a str,
+    message_id: &'a str,
+    stamp: &'a str,
+}
+
 /// The bytes of a publication, its holes filled as `publish.lua` fills them.
-fn payload(publication: &Publication, seq: u64, epoch: &str, message_id: &str) -> Result<Vec<u8>> {
+fn payload(publication: &Publication, filled: Filled<'_>) -> Result<Vec<u8>> {
     let mut payload = Vec::new();
     for part in &publication.parts {
         match part {
@@ -83,9 +92,10 @@ fn payload(publication: &Publication, seq: u64, epoch: &str, message_id: &str) -
                 payload.extend_from_slice(bytes);
                 Ok(())
             }
-            Part::Fill(Fill::Seq) => rmp::encode::write_uint(&mut payload, seq).map(drop),
-            Part::Fill(Fill::Epoch) => rmp::encode::write_str(&mut payload, epoch),
-            Part::Fill(Fill::MessageId) => rmp::encode::write_str(&mut payload, message_id),
+            Part::Fill(Fill::Seq) => rmp::encode::write_uint(&mut payload, filled.seq).map(drop),
+            Part::Fill(Fill::Epoch) => rmp::encode::write_str(&mut payload, filled.epoch),
+            Part::Fill(Fill::MessageId) => rmp::encode::write_str(&mut payload, filled.message_id),
+            Part::Fill(Fill::Stamp) => rmp::encode::write_str(&mut payload, filled.stamp),
         }
         .map_err(|e| StoreError::unavailable(io::Error::from(e)))?;
     }

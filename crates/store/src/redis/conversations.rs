@@ -86,11 +86,14 @@ impl Conversations for RedisLog {
         Ok(())
     }
 
-    async fn list(&self, user: &str, limit: usize, cursor: Option<&str>) -> Result<ConversationPage> {
+    async fn names(&self, user: &str) -> Result<Vec<String>> {
         let mut command = redis::cmd("ZRANGE");
-        command.arg(self.realm.conversations(user)).arg(0).arg(-1);
-        let names: Vec<String> = self.link.command(&command).await?;
-        let places = names.into_iter().map(async |name| Result::Ok((self.active_ms(&name).await?, name)));
+        self.link.command(command.arg(self.realm.conversations(user)).arg(0).arg(-1)).await
+    }
+
+    async fn list(&self, user: &str, limit: usize, cursor: Option<&str>) -> Result<ConversationPage> {
+        let places = self.names(user).await?;
+        let places = places.into_iter().map(async |name| Result::Ok((self.active_ms(&name).await?, name)));
         let mut places: Vec<Place> = try_join_all(places).await?;
         places.sort_by(|a, b| b.cmp(a));
         let (range, cursor) = page(&places, limit, cursor)?;

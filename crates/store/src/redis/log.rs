@@ -3,12 +3,12 @@
 use super::conversations::Noted;
 use super::scripts::{APPEND, APPEND_FOR, READ};
 use super::{Link, inbox};
-use crate::keys::Realm;
+use crate::keys::{self, Realm};
 use crate::log::new_epoch;
 use crate::{
-    Appended, AppendedFor, DUPLICATE_WINDOW, Entry, Fill, InboxItem, Keep, Kind, LogLimits, LogPage, MAX_INBOX,
-    MAX_RECEIPTS, MessageLog, NewEntry, Part, Position, Publication, ReadRange, Result, Standing, StoreError, Waiting,
-    message_id,
+    Appended, AppendedFor, DUPLICATE_WINDOW, Entry, Fill, InboxItem, Keep, Kind, Limits, LogLimits, LogPage, MAX_INBOX,
+    MAX_RECEIPTS, MessageLog, NewEntry, Part, Position, Publication, ReadRange, Result, Stamp, Stamped, Standing,
+    StoreError, Waiting, message_id,
 };
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -22,6 +22,7 @@ pub(crate) struct RedisLog {
     pub(super) realm: Realm,
     pub(super) limits: LogLimits,
     pub(super) noted: Arc<Noted>,
+    stamps: bool,
 }
 
 /// An entry of the stream, as Redis gives it: id, then fields.
@@ -32,8 +33,8 @@ type StreamEntry = (String, HashMap<String, String>);
 pub(super) struct Found(pub(super) Vec<StreamEntry>, pub(super) Vec<(usize, String, String)>);
 
 impl RedisLog {
-    pub(crate) fn new(link: Arc<Link>, realm: Realm, limits: LogLimits, noted: Arc<Noted>) -> Self {
-        Self { link, realm, limits, noted }
+    pub(crate) fn new(link: Arc<Link>, realm: Realm, limits: &Limits, noted: Arc<Noted>) -> Self {
+        Self { link, realm, limits: limits.log, noted, stamps: limits.stamps }
     }
 
     /// How long numbering, and what refers to it, is kept.
@@ -71,8 +72,17 @@ impl RedisLog {
             Kind::Deletion(target) => script.arg("d").arg(&target.epoch).arg(target.seq),
         };
         script.arg(waiting.map_or("", |waiting| waiting.body)).arg(MAX_INBOX).arg(inbox::kept_ms());
+        script.arg(if self.stamps { keys::stamps() } else { String::new() });
         add_publications(&mut script, publications);
         script
+    }
+
+    async fn stamped_end(&self, conversation: &str) -> Result<Stamped> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.realm.log_head(conversation)).arg("epoch").arg("seq").arg("stamp");
+        let (epoch, seq, stamp): (Option<String>, Option<u64>, Option<String>) = self.link.command(&command).await?;
+        let end = Position { epoch: epoch.unwrap_or_default(), seq: seq.unwrap_or(0) };
+        Ok(Stamped { end, stamp: stamp.as_deref().and_then(Stamp::parse) })
     }
 
     async fn append_with(
@@ -85,8 +95,9 @@ impl RedisLog {
         // A change may be refused, and whoever changes a message has written it.
         let participants = if entry.kind == Kind::Message { &*entry.participants } else { &[] };
         let noted = self.note_participants(participants, &entry.conversation);
-        // What is appended stays so whatever becomes of the lists: the next entry notes again.
-        let (answer, ()) = tokio::join!(self.link.script::<Vec<String>>(&script), noted);
+        // What is appended stays so whatever becomes of the lists: the next entry notes again. On their way before it: whoever
+        // finds the entry finds its conversation in the lists.
+        let ((), answer) = tokio::join!(noted, self.link.script::<Vec<String>>(&script));
         let answer = answer?;
         let [seq, epoch, timestamp_ms, duplicate] = answer.as_slice() else {
             return Err(if answer == ["foreign"] { StoreError::NotTheSender } else { StoreError::NotFound });
@@ -153,13 +164,22 @@ impl MessageLog for RedisLog {
     }
 
     async fn ends(&self, conversations: &[String]) -> Result<Vec<Position>> {
-        let end = async |id: &String| {
-            let mut command = redis::cmd("HMGET");
-            let found: (Option<String>, Option<u64>) =
-                self.link.command(command.arg(self.realm.log_head(id)).arg("epoch").arg("seq")).await?;
-            Ok(Position { epoch: found.0.unwrap_or_default(), seq: found.1.unwrap_or(0) })
-        };
-        try_join_all(conversations.iter().map(end)).await
+        let ends = self.stamped_ends(conversations).await?;
+        Ok(ends.into_iter().map(|stamped| stamped.end).collect())
+    }
+
+    async fn stamped_ends(&self, conversations: &[String]) -> Result<Vec<Stamped>> {
+        try_join_all(conversations.iter().map(|conversation| self.stamped_end(conversation))).await
+    }
+
+    async fn newest_stamp(&self) -> Result<Option<Stamp>> {
+        if !self.stamps {
+            return Ok(None);
+        }
+        let mut command = redis::cmd("HMGET");
+        command.arg(keys::stamps()).arg("generation").arg("number");
+        let (generation, number): (Option<String>, Option<u64>) = self.link.command(&command).await?;
+        Ok(generation.zip(number).map(|(generation, number)| Stamp { generation, number }))
     }
 }
 
@@ -173,6 +193,7 @@ pub(super) fn add_publications(script: &mut ScriptInvocation<'_>, publications: 
                 Part::Fill(Fill::Seq) => script.arg("S"),
                 Part::Fill(Fill::Epoch) => script.arg("E"),
                 Part::Fill(Fill::MessageId) => script.arg("M"),
+                Part::Fill(Fill::Stamp) => script.arg("T"),
             };
         }
     }
@@ -224,6 +245,7 @@ fn parse_entry(conversation: &str, (id, mut fields): StreamEntry) -> Result<Entr
         timestamp_ms,
         client_message_id: fields.remove("c"),
         body: fields.remove("b").ok_or_else(corrupt)?,
+        stamp: fields.remove("n").as_deref().and_then(Stamp::parse),
     })
 }
 

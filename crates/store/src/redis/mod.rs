@@ -42,7 +42,7 @@ impl Realms for Redis {
     fn realm(&self, realm: Realm) -> Store {
         let (link, nodes) = (&self.link, &self.nodes);
         let presence = presence::RedisPresence::new(Arc::clone(link), Arc::clone(nodes), realm.clone());
-        let log = log::RedisLog::new(Arc::clone(link), realm.clone(), self.limits.log, Arc::clone(&self.noted));
+        let log = log::RedisLog::new(Arc::clone(link), realm.clone(), &self.limits, Arc::clone(&self.noted));
         let log = Arc::new(log);
         Store {
             nodes: Arc::clone(nodes) as _,

@@ -74,6 +74,11 @@ impl Bench {
         self.backend.store(limits)
     }
 
+    /// Whether there are several masters.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(&self.backend, Backend::Redis(topology) if topology.is_cluster())
+    }
+
     /// Forgets all data of the server that was started for this.
     pub(crate) async fn empty(&self) {
         let server = self.server.as_ref().unwrap();

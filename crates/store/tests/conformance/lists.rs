@@ -54,6 +54,18 @@ pub(crate) async fn a_list_has_the_last_message_and_what_is_unread(bench: Bench)
     assert_eq!(list(store, "bob").await[0].unread, 0);
 }
 
+pub(crate) async fn all_names_in_a_list_are_read_at_once(bench: Bench) {
+    let store = &bench.store;
+    assert_eq!(store.conversations.names("bob").await.unwrap(), [""; 0]);
+    for conversation in ["a", "b", "a"] {
+        write(store, conversation, now_ms(), "{}").await;
+    }
+    store.conversations.take_part("c", "bob").await.unwrap();
+    let mut names = store.conversations.names("bob").await.unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
 pub(crate) async fn who_joins_has_read_what_was_before(bench: Bench) {
     let store = &bench.store;
     for _ in 0..5 {

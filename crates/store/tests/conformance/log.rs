@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trunkline_store::{
-    Appended, Entry, Fill, Kind, LogLimits, LogPage, MessageLog, NewEntry, Part, Position, Publication, ReadRange,
-    Standing, parse_message_id,
+    Appended, Entry, Fill, Kind, Limits, LogLimits, LogPage, MessageLog, NewEntry, Part, Position, Publication,
+    ReadRange, Stamp, Stamped, Standing, parse_message_id,
 };
 
 fn now_ms() -> i64 {
@@ -160,6 +160,7 @@ pub(crate) async fn entries_come_back_as_they_were_written(bench: Bench) {
             timestamp_ms: written.timestamp_ms,
             client_message_id: written.client_message_id,
             body: written.body,
+            stamp: None,
         };
         assert_eq!(entry, expected);
     }
@@ -254,4 +255,49 @@ pub(crate) async fn the_ends_of_many_logs_are_read_at_once(bench: Bench) {
     let page = read(log, None, None, 10).await;
     assert!(page.honours(&ends[2]) && page.honours(&end("", 0)));
     assert!(!page.honours(&end(&first.epoch, 3)) && !page.honours(&end("other", 1)));
+}
+
+pub(crate) async fn stamps_put_all_logs_into_the_order_in_which_they_were_published(mut bench: Bench) {
+    let store = bench.with_limits(Limits { stamps: true, ..Limits::default() });
+    let log = &store.log;
+    assert_eq!(log.newest_stamp().await.unwrap(), None);
+    let publications = [to("room", vec![Part::Fill(Fill::Stamp)])];
+    let conversations = ["a", "b", "c"].map(str::to_owned);
+    let entries = (0..60).map(|n| NewEntry { conversation: conversations[n % 3].clone(), ..entry("{}") });
+    join_all(entries.map(|entry| log.append(entry, &publications)))
+        .await
+        .into_iter()
+        .for_each(|done| drop(done.unwrap()));
+    let published = bench.published(60).await.into_iter().map(|(_, payload)| rmp_text(&payload));
+    let published: Vec<Option<Stamp>> = published.map(|text| Stamp::parse(&text)).collect();
+    if bench.is_cluster() {
+        assert!(published.iter().all(Option::is_none), "several masters have no order");
+        return assert_eq!(log.newest_stamp().await.unwrap(), None);
+    }
+    let published: Vec<Stamp> = published.into_iter().map(Option::unwrap).collect();
+    assert!(published.windows(2).all(|pair| pair[0].generation == pair[1].generation));
+    assert!(published.windows(2).all(|pair| pair[0].number < pair[1].number), "{published:?}");
+    assert_eq!(log.newest_stamp().await.unwrap().as_ref(), published.last());
+
+    let ends = log.stamped_ends(&conversations).await.unwrap();
+    let mut stored = Vec::new();
+    for (conversation, Stamped { end, stamp }) in conversations.iter().zip(ends) {
+        let page = log.read(conversation, ReadRange { limit: 100, ..ReadRange::default() }).await.unwrap();
+        assert_eq!(end, Position { epoch: page.epoch, seq: 20 });
+        let stamps: Vec<Stamp> = page.entries.into_iter().map(|entry| entry.stamp.unwrap()).collect();
+        assert_eq!(stamp.as_ref(), stamps.last());
+        assert!(stamps.windows(2).all(|pair| pair[0].number < pair[1].number));
+        stored.extend(stamps);
+    }
+    stored.sort_by_key(|stamp| stamp.number);
+    assert_eq!(stored, published, "what was published is what was stored");
+
+    let plain = append(&*bench.store.log, "{}").await;
+    let page = read(&*bench.store.log, None, None, 1).await;
+    assert_eq!((page.seq, page.entries[0].stamp.clone()), (plain.seq, None), "without the setting there are none");
+}
+
+/// A short msgpack string.
+fn rmp_text(payload: &[u8]) -> String {
+    rmp::decode::read_str_from_slice(payload).unwrap().0.to_owned()
 }

@@ -76,7 +76,8 @@ conformance! {
         a_log_drops_entries_that_are_too_old,
         a_conversation_nobody_wrote_to_is_empty_and_complete,
         a_cursor_beyond_the_end_is_not_complete,
-        the_ends_of_many_logs_are_read_at_once;
+        the_ends_of_many_logs_are_read_at_once,
+        stamps_put_all_logs_into_the_order_in_which_they_were_published;
     changes:
         an_edit_is_an_entry_and_the_message_is_read_as_edited,
         a_deleted_message_is_not_given_out_nor_what_it_said_before,
@@ -94,6 +95,7 @@ conformance! {
         who_joins_has_read_what_was_before,
         changes_of_messages_are_not_unread_messages,
         pages_of_a_list_show_each_conversation_once,
+        all_names_in_a_list_are_read_at_once,
         a_list_is_bounded;
     inbox:
         items_wait_in_order_until_they_are_acknowledged,

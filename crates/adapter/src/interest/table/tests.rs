@@ -216,3 +216,25 @@ fn what_differs_from_the_hub_is_mended() {
     assert_eq!(batch.subscribe.iter().map(|topic| &*topic.room).collect::<Vec<_>>(), ["here"]);
     assert!(batch.unsubscribe.is_empty(), "it never was subscribed");
 }
+
+#[test]
+fn one_pattern_stands_for_the_rooms_that_begin_like_this_node_s_own() {
+    let mut table = Table::with_family("abcd");
+    table.serve("/");
+    let (own, now): (RoomName, _) = ("abcd-own".into(), Instant::now());
+    assert!(!table.opened("/", &own), "nothing is to be done for it");
+    table.restored();
+    let Heard::When(mut heard) = table.heard("/", std::slice::from_ref(&own)) else { panic!("it is not heard yet") };
+    let batch = table.batch(now).unwrap();
+    assert_eq!(batch.subscribe.iter().map(|topic| &*topic.room).collect::<Vec<_>>(), ["abcd*"]);
+    assert!(table.is_pattern(&batch.subscribe[0].room));
+    table.confirmed(&batch);
+    assert_eq!(heard.try_recv(), Ok(true));
+    table.emptied("/", &own, now);
+    assert!(table.batch(now + AFTER_LINGER).is_none(), "the pattern stays");
+    assert_eq!(table.reconcile("/", std::slice::from_ref(&own), now), 0);
+    table.forget_family();
+    assert_eq!(table.reconcile("/", std::slice::from_ref(&own), now), 1);
+    let batch = table.batch(now).unwrap();
+    assert_eq!(batch.subscribe.iter().map(|topic| &*topic.room).collect::<Vec<_>>(), ["abcd-own"]);
+}

@@ -39,8 +39,8 @@ struct Log {
     first: u64,
     newest: u64,
     ancestors: Vec<Position>,
-    /// What the log was called when each of its entries was written.
-    written: Vec<Arc<str>>,
+    /// Which socket wrote each of its entries.
+    senders: Vec<Option<u8>>,
     crashed: bool,
 }
 
@@ -51,8 +51,8 @@ type Page = (Log, Vec<u64>);
 
 impl Log {
     fn none() -> Self {
-        let (ancestors, written) = (Vec::new(), Vec::new());
-        Self { epoch: "".into(), first: 1, newest: 0, ancestors, written, crashed: false }
+        let (ancestors, senders) = (Vec::new(), Vec::new());
+        Self { epoch: "".into(), first: 1, newest: 0, ancestors, senders, crashed: false }
     }
 
     fn page(&self, after: u64) -> Page {
@@ -69,8 +69,8 @@ impl Log {
         }
     }
 
-    fn written(&self, seq: u64) -> Arc<str> {
-        Arc::clone(&self.written[seq as usize - 1])
+    fn sender(&self, seq: u64) -> Option<u8> {
+        self.senders[seq as usize - 1]
     }
 }
 
@@ -144,19 +144,18 @@ impl World {
             log.crashed = false;
         }
         log.newest += 1;
-        log.written.push(Arc::clone(&log.epoch));
+        log.senders.push(own);
         let position = Position::new(Arc::clone(&log.epoch), log.newest);
         if !lost {
             self.link.push_back((log.clone(), log.newest, own));
         }
         let Some(sender) = own else { return };
-        self.stream.sent(&sender, &position);
         self.sockets.get_mut(&sender).unwrap().own.push(position);
     }
 
     fn deliver(&mut self, log: &Log, seq: u64, except: Option<u8>) {
         let message = (log.clone(), except);
-        self.stream.announce(seq, &log.written(seq));
+        self.stream.announce(seq, log.sender(seq));
         for (socket, has) in &mut self.sockets {
             if Some(*socket) != except && self.stream.admit(socket, seq, &message) {
                 has.message(log, seq);
@@ -274,7 +273,7 @@ impl World {
     fn crash(&mut self, lost: u64) {
         let log = &mut self.log;
         log.newest = log.newest.saturating_sub(lost);
-        log.written.truncate(log.newest as usize);
+        log.senders.truncate(log.newest as usize);
         if log.newest == 0 {
             *log = Log::none();
         } else {

@@ -212,7 +212,7 @@ impl Lane {
             let Some(connection) = way_out.current_connection(self) else { return };
             connection.end_input();
             self.closings.spawn(async move {
-                tokio::time::sleep(CLOSE_GRACE).await;
+                let _ = tokio::time::timeout(CLOSE_GRACE, connection.gone()).await;
                 connection.kill();
             });
         } else {

@@ -356,14 +356,16 @@ impl Connection {
             connection: Arc::clone(&self),
             namespace: target.name_shared(),
             open: AtomicBool::new(false),
+            recovers: target.handler().recovers(),
         });
         let id = SocketId::new(self.lane.hub.fresh_id());
         match target.connect(id, self.handshake.with_auth(&auth), Arc::clone(&way) as Arc<dyn LaneOutbox>).await {
             Ok(socket) => {
                 self.sockets.lock().push(socket.clone());
+                let pid = target.handler().recovery_id(&socket);
                 {
                     let mut outbox = self.outbox.lock();
-                    outbox.release(packet::connected(&namespace, socket.id()));
+                    outbox.release(packet::connected(&namespace, socket.id(), pid.as_deref()));
                     way.open.store(true, Ordering::Release);
                 }
                 socket.opened();
@@ -556,6 +558,8 @@ struct Way {
     namespace: Arc<str>,
     /// Whether CONNECT is answered. Changes once, under the outbox's lock.
     open: AtomicBool,
+    /// Whether the client is told how to come back, and takes a text at the end of a packet for an offset.
+    recovers: bool,
 }
 
 impl Way {
@@ -569,6 +573,17 @@ impl Way {
         }
     }
 
+    /// An event as this client is to get it: the same bytes as everyone of its kind.
+    fn frames<'a>(&self, packet: &'a Packet) -> &'a [Bytes] {
+        let encode = |event: &Encoded| packet::event(&self.namespace, None, event);
+        if self.recovers
+            && let Some(guarded) = packet.guard(encode)
+        {
+            return guarded;
+        }
+        packet.websocket.get_or_init(|| encode(&packet.event))
+    }
+
     fn flush(&self, flush: Flush) {
         match flush {
             Flush::Now => self.connection.flush(),
@@ -579,8 +594,7 @@ impl Way {
 
 impl LaneOutbox for Way {
     fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
-        let frames = packet.websocket.get_or_init(|| packet::event(&self.namespace, None, &packet.event));
-        self.push(frames, volatile.then(|| packet.subject()))?;
+        self.push(self.frames(packet), volatile.then(|| packet.subject()))?;
         self.flush(flush);
         Ok(())
     }
@@ -598,13 +612,13 @@ impl LaneOutbox for Way {
     }
 
     fn close(&self, how: Close, last: Option<&Packet>) {
-        let last = last.map(|packet| packet::event(&self.namespace, None, &packet.event));
+        let last = last.map(|packet| self.frames(packet));
         if how == Close::Transport {
-            return self.connection.finish(last.as_deref());
+            return self.connection.finish(last);
         }
         {
             let mut outbox = self.connection.outbox.lock();
-            last.iter().flat_map(|frames| frames.iter()).for_each(|frame| outbox.push_anyway(frame.clone()));
+            last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
             outbox.push_anyway(packet::disconnect(&self.namespace));
         }
         self.connection.flush();
@@ -619,5 +633,9 @@ impl LaneOutbox for Way {
 
     fn transport(&self) -> &'static str {
         "websocket"
+    }
+
+    fn recovers(&self) -> bool {
+        self.recovers
     }
 }

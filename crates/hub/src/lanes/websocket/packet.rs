@@ -117,8 +117,13 @@ pub(super) fn ack(namespace: &str, id: i64, args: &Encoded) -> Box<[Bytes]> {
     frames("43", "46", namespace, Some(id), args)
 }
 
-pub(super) fn connected(namespace: &str, sid: &str) -> Bytes {
-    frame::text(&["40", &address(namespace, None), "{\"sid\":\"", sid, "\"}"])
+/// The answer to CONNECT. `pid` is how the client may come back as what it is, in letters, digits, `-` and `_`.
+pub(super) fn connected(namespace: &str, sid: &str, pid: Option<&str>) -> Bytes {
+    let address = address(namespace, None);
+    match pid {
+        Some(pid) => frame::text(&["40", &address, "{\"sid\":\"", sid, "\",\"pid\":\"", pid, "\"}"]),
+        None => frame::text(&["40", &address, "{\"sid\":\"", sid, "\"}"]),
+    }
 }
 
 /// CONNECT_ERROR with a text, and a code as data.
@@ -197,7 +202,8 @@ mod tests {
         assert_eq!(&event("/", None, &plain)[0][2..], br#"42["e","x"]"#);
         assert_eq!(&event("/chat", Some(3), &plain)[0][2..], br#"42/chat,3["e","x"]"#);
         assert_eq!(&ack("/", 3, &Encoded::ack("x"))[0][2..], br#"433["x"]"#);
-        assert_eq!(&connected("/", "abc")[2..], br#"40{"sid":"abc"}"#);
+        assert_eq!(&connected("/", "abc", None)[2..], br#"40{"sid":"abc"}"#);
+        assert_eq!(&connected("/chat", "abc", Some("p"))[2..], br#"40/chat,{"sid":"abc","pid":"p"}"#);
         assert_eq!(&disconnect("/chat")[2..], b"41/chat,");
         assert_eq!(
             &refused("/", "no \"way\"", "forbidden")[2..],

@@ -6,7 +6,8 @@
 -- ARGV[6] body  ARGV[7] most entries  ARGV[8] greatest age, ms  ARGV[9] how long a client message id is remembered, ms
 -- ARGV[10] most receipts  ARGV[11] 'm' message, 'e' edit, 'd' deletion  ARGV[12], ARGV[13] epoch and seq of what is changed
 -- ARGV[14] body of the item that waits, or ''  ARGV[15] most items  ARGV[16] how long they are kept, ms
--- ARGV[17...] publications: see publish.lua. Fills are S seq, E epoch, M message id
+-- ARGV[17] key of the stamps, or '' for none; of another tag, so never in a Cluster
+-- ARGV[18...] publications: see publish.lua. Fills are S seq, E epoch, M message id, T stamp
 -- Returns {seq, epoch, timestamp, 1 if it was a duplicate}, or {'missing'} or {'foreign'}: there is nothing to change, or
 -- it is another sender's.
 local TRIM_BY_COUNT, TRIM_BY_AGE = 64, 16 -- at most so many entries per append
@@ -67,6 +68,17 @@ local seq = last + 1
 local seq_text = string.format('%.0f', seq)
 local id = seq_text .. '-0'
 
+-- The place among the entries of all logs. Where a restart would not be noticed, nothing is promised.
+local stamp = ''
+if ARGV[17] ~= '' and run ~= '' then
+  local stamped, generation = unpack(redis.call('HMGET', ARGV[17], 'run', 'generation'))
+  if stamped ~= run then
+    generation = ARGV[1]
+    redis.call('HSET', ARGV[17], 'run', run, 'generation', generation)
+  end
+  stamp = generation .. '.' .. string.format('%.0f', redis.call('HINCRBY', ARGV[17], 'number', 1))
+end
+
 -- The first write that needs memory: if Redis has none, it says so here and nothing has happened.
 local entry = { 't', ARGV[5], 's', ARGV[3], 'b', ARGV[6], 'e', epoch }
 if duplicate then
@@ -78,6 +90,10 @@ if kind ~= 'm' then
   entry[#entry + 1] = kind
   entry[#entry + 1] = 'o'
   entry[#entry + 1] = target .. ' ' .. ARGV[12]
+end
+if stamp ~= '' then
+  entry[#entry + 1] = 'n'
+  entry[#entry + 1] = stamp
 end
 redis.call('XADD', KEYS[1], id, unpack(entry))
 if duplicate then
@@ -136,7 +152,7 @@ if keep > first then
   end
 end
 
-local head = { 'epoch', epoch, 'seq', seq_text, 'run', run, 'due', string.format('%.0f', due) }
+local head = { 'epoch', epoch, 'seq', seq_text, 'run', run, 'stamp', stamp, 'due', string.format('%.0f', due) }
 local function note(field, value)
   head[#head + 1] = field
   head[#head + 1] = value
@@ -170,5 +186,10 @@ if waits then
   local nodes, inbox, bodies = KEYS[leases + 1], KEYS[leases + 2], KEYS[leases + 3]
   push_item(KEYS[leases], nodes, inbox, bodies, message_id, ARGV[14], true, ARGV[15], ARGV[16])
 end
-publish(17, { S = cmsgpack.pack(seq), E = cmsgpack.pack(epoch), M = cmsgpack.pack(message_id) })
+publish(18, {
+  S = cmsgpack.pack(seq),
+  E = cmsgpack.pack(epoch),
+  M = cmsgpack.pack(message_id),
+  T = cmsgpack.pack(stamp),
+})
 return { seq_text, epoch, ARGV[5], 0 }
