@@ -110,7 +110,7 @@ preface() {
 Made by \`scripts/bench${arguments:+ $arguments}\` at commit $commit$dirty. The load generator and Redis run on the same cores as the servers, so rates and
 times say more about this machine than about the servers; CPU seconds (user and system, as the kernel counts them) do not. Servers
 take turns within each round; a figure is the median of the rounds, with the least and the most. "Times" is the ratio to the first
-server in the same round. What the load generator itself spent is in the last column, in the same unit.
+server in the same round; where something grows, to its first point. What the load generator itself spent is in the last column, in the same unit.
 
 | | |
 |---|---|
@@ -127,7 +127,7 @@ polling. Nodes are started with \`${TRUNKLINE_FLAGS[*]}\`. The other servers sto
 comparison is in their favour.
 
 END
-  [ ! -f "$work/commands" ] || { say "Each workload, against two servers (\`--url\` and \`--server-pid\` of each, and \`--redis-pid\`, left out):"; say; say '```sh'; sort -u "$work/commands"; say '```'; say; }
+  [ ! -f "$work/commands" ] || { say "Each workload, against all servers of the run (\`--url\` and \`--server-pid\` of each, and \`--redis-pid\`, left out):"; say; say '```sh'; sort -u "$work/commands"; say '```'; say; }
 }
 
 locked_npm() { sed -n "/\"node_modules\/${1//\//\\/}\": {/,/version/s/.*\"version\": \"\(.*\)\".*/\1/p" "$PEERS/node/package-lock.json"; }

@@ -210,15 +210,17 @@ impl Runs {
         Spread::of(self.of(server, scale).filter_map(|outcome| cost.read(outcome)))
     }
 
-    /// How many times as much as the first server, in the same round.
+    /// How many times as much as the first server, in the same round; where runs differ in scale, as that at the first of them.
     fn ratios(&self, server: &str, scale: Option<f64>) -> Option<Spread> {
         let cost = self.cost().filter(|cost| *cost != Cost::Growth)?;
-        let by_round = |server| {
+        let by_round = |server, scale| {
             let runs = self.of(server, scale);
             runs.filter_map(|outcome| Some((outcome.round, cost.read(outcome)?))).collect::<BTreeMap<_, _>>()
         };
-        let reference = by_round(self.servers.first()?);
-        Spread::of(by_round(server).into_iter().filter_map(|(round, figure)| Some(figure / reference.get(&round)?)))
+        let reference = by_round(self.servers.first()?, *self.scales().first()?);
+        Spread::of(
+            by_round(server, scale).into_iter().filter_map(|(round, figure)| Some(figure / reference.get(&round)?)),
+        )
     }
 
     /// The run in the middle, by its cost.
