@@ -18,7 +18,7 @@ use crate::sources::Sources;
 const READ_BYTES: usize = 256 * 1024;
 
 /// A connection that is not there after this long is counted as failed.
-const OPENING: Duration = Duration::from_secs(60);
+const OPENING: Duration = Duration::from_secs(30);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());

@@ -397,7 +397,7 @@ impl Crowd {
             .map(|count| count.load(Ordering::Relaxed));
         let mut doubts = Vec::new();
         if failed > 0 {
-            doubts.push(format!("{failed} of {} clients could not connect", shared.plan.clients()));
+            doubts.push(format!("{failed} of {} clients did not connect", shared.plan.clients()));
         }
         if cut_off > 0 {
             doubts.push(format!(

@@ -1,9 +1,9 @@
 //! What each workload does, from the first connection to the result.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     churn,
@@ -112,7 +112,14 @@ impl Day<'_> {
         let clients = self.clients(self.usual_clients());
         let echo = self.cli.words.echo();
         match &self.cli.workload {
-            Workload::Connect { hold, while_stdin } => self.connect(outcome, clients, *hold, *while_stdin).await,
+            Workload::Connect { hold, while_stdin } => {
+                tokio::select! {
+                    connected = self.connect(outcome, clients, *hold) => connected,
+                    () = end_of_stdin(), if *while_stdin => {
+                        bail!("the process that started this one has ended")
+                    }
+                }
+            }
             Workload::Idle { hold, processes } if *processes > 1 => {
                 self.idle_beside(outcome, clients, *processes, *hold).await
             }
@@ -155,15 +162,12 @@ impl Day<'_> {
         Ok(crowd)
     }
 
-    async fn connect(&self, outcome: &mut Outcome, clients: u32, hold: u64, while_stdin: bool) -> anyhow::Result<()> {
+    async fn connect(&self, outcome: &mut Outcome, clients: u32, hold: u64) -> anyhow::Result<()> {
         let crowd = self.gather(outcome, Plan::idle(clients), "").await?;
         outcome.doubts.extend(crowd.doubts());
         if hold > 0 && outcome.doubts.is_empty() {
             println!("{HOLDING}, staying for {hold} s");
-            tokio::select! {
-                () = sleep(Duration::from_secs(hold)) => {}
-                _ = spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())), if while_stdin => {}
-            }
+            sleep(Duration::from_secs(hold)).await;
             outcome.doubts.extend(crowd.doubts());
         }
         Ok(())
@@ -281,6 +285,17 @@ impl Day<'_> {
         }
         Ok(())
     }
+}
+
+/// Waits for it in a thread of its own, which the end of the program does not wait for.
+async fn end_of_stdin() {
+    let (ended, end) = oneshot::channel();
+    thread::spawn(move || {
+        // An error is an end too, and who waited may be gone.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 fn at_least(least: u32, clients: u32) -> anyhow::Result<u32> {

@@ -173,7 +173,7 @@ async fn a_server_that_is_not_there_makes_the_result_invalid() {
     assert_eq!(program(nobody, json.path(), &[]).await, 3);
     let outcome: Value = serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap();
     assert_eq!(outcome["valid"], false);
-    assert!(outcome["doubts"][0].as_str().unwrap().contains("3 of 3 clients could not connect"), "{outcome}");
+    assert!(outcome["doubts"][0].as_str().unwrap().contains("3 of 3 clients did not connect"), "{outcome}");
 }
 
 #[tokio::test]
