@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 
 import { WebSocket } from "ws";
 
@@ -158,6 +159,47 @@ describe("the way up from polling", { timeout: 60_000 }, () => {
     await within(once(webSocket(session.handshake.sid, "second"), "close"), 8_000, "closing the second");
     await answered(socket);
     socket.terminate();
+  });
+});
+
+describe("a client that vanishes while it polls", { timeout: 90_000 }, () => {
+  let it;
+  let watcher;
+  before(async () => {
+    it = await sharedCluster({ nodes: 2, flags: ["--presence-grace", "0s"] });
+    watcher = await it.connect("watcher", { at: 1 });
+  });
+  after(() => it?.stop());
+
+  const comes = (userId) => watcher.next("user:online", (event) => event.userId === userId);
+  /** A poll that waits, and ends before it is answered. */
+  const breaksOff = async ({ handshake }, url) => {
+    const controller = new AbortController();
+    const query = `EIO=4&transport=polling&sid=${encodeURIComponent(handshake.sid)}`;
+    const poll = fetch(`${url}/socket.io/?${query}`, { signal: controller.signal }).catch(() => undefined);
+    await pause(500); // Nothing tells that it has arrived: there is nothing to answer it with.
+    controller.abort();
+    await poll;
+  };
+
+  for (const [what, at] of [["its own node", 0], ["another node", 1]]) {
+    test(`through ${what} is gone at once, long before its ping times out`, { timeout: 20_000 }, async () => {
+      const user = `vanishes-${at}`;
+      const session = await drained(it.nodes[0].url, user);
+      await comes(user);
+      await breaksOff(session, it.nodes[at].url);
+      await watcher.next("user:offline", ({ userId }) => userId === user, 8_000);
+      await gone(session);
+    });
+  }
+
+  test("has a moment to poll again", { timeout: 20_000 }, async () => {
+    const session = await drained(it.nodes[0].url, "again");
+    await breaksOff(session, it.nodes[0].url);
+    const waiting = session.poll();
+    await pause(2_500);
+    await session.post(`426${COUNT}`);
+    assert.match(await (await waiting).text(), /436\[/);
   });
 });
 

@@ -11,13 +11,15 @@
 //! - A full buffer names no socket, and drops the newest packet. Each socket is addressed alone, so that it can be closed.
 //! - Nothing closes a connection that has a full buffer or a peer that doesn't read. WebSocket connections are closed
 //!   through their byte stream, polling sessions by posting the Engine.IO close packet to ourselves.
+//! - A poll whose client is gone is dropped and nothing else happens: [`polls`] sees to it that its session ends.
 //! - Headers of the first request keep hyper's read buffer alive for as long as the session: they are copied.
 //!
 //! In reading order: here, the lane; [`extract`], what the library calls for connections and events; [`way_out`], a socket's
-//! outbox; [`link`], the door into the library; [`sessions`], what is known by session; [`request`], what HTTP brings.
+//! outbox; [`link`], the door into the library; [`sessions`], what is known by session; [`polls`], those that break off; [`request`], what HTTP brings.
 
 mod extract;
 mod link;
+mod polls;
 mod request;
 mod sessions;
 mod way_out;
@@ -29,6 +31,7 @@ use http::{Method, Request, Response};
 use parking_lot::Mutex;
 use socketioxide::{
     ParserConfig, SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler, service::SocketIoService,
+    socket::Sid,
 };
 use tokio_util::task::TaskTracker;
 use tower::util::ServiceExt;
@@ -36,6 +39,7 @@ use tower::util::ServiceExt;
 use self::{
     extract::{Auth, Closed, Inbound, Opened, Registered, Registration},
     link::{Link, Links},
+    polls::{Missing, Polls},
     request::{NotFound, Query, copied, handshake},
     sessions::{Backlogs, Upgrades},
     way_out::WayOut,
@@ -75,6 +79,7 @@ struct Lane {
     closings: TaskTracker,
     /// What waits, by session.
     backlogs: Mutex<Backlogs>,
+    polls: Polls,
     /// Bytes that may wait for one session.
     outbox_bytes: usize,
 }
@@ -119,6 +124,7 @@ impl SocketioxideLane {
             upgrades: Mutex::default(),
             closings: TaskTracker::new(),
             backlogs: Mutex::default(),
+            polls: Polls::default(),
             outbox_bytes: options.outbox_bytes,
         }));
         for namespace in hub.namespaces() {
@@ -160,6 +166,8 @@ impl SocketioxideLane {
     /// the request's extensions.
     pub async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let query = Query::of(&request);
+        let polled = query.sid.filter(|_| !query.websocket && request.method() == Method::GET);
+        let poll = polled.map(|sid| self.0.polls.begin(sid, move |missing| self.0.end_unless_polled(sid, missing)));
         match query.sid {
             None => request = copied(request),
             Some(sid) if query.websocket => {
@@ -170,6 +178,9 @@ impl SocketioxideLane {
             Some(_) => {}
         }
         let Ok(response) = self.0.service.clone().oneshot(request).await;
+        if let Some(poll) = poll {
+            poll.answered();
+        }
         let response = response.map(Body::new);
         if let (Some(sid), Some(bytes)) = (query.sid.filter(|_| !query.websocket), response.body().size_hint().exact())
             && let Some(backlog) = self.0.backlogs.lock().get(sid)
@@ -216,16 +227,34 @@ impl Lane {
                 connection.kill();
             });
         } else {
-            let close = Request::builder()
-                .method(Method::POST)
-                .uri(format!("{PATH}/?EIO=4&transport=polling&sid={}", way_out.sid()))
-                .body(Body::from("1"));
-            let (Ok(close), service) = (close, self.service.clone()) else { return };
+            let close = self.close_polling(way_out.sid());
             self.closings.spawn(async move {
                 // What is queued is lost once the session is closed: a client that is between two polls fetches it first.
                 tokio::time::sleep(LAST_POLL).await;
-                let _ = service.oneshot(close).await;
+                close.await;
             });
+        }
+    }
+
+    /// Ends a session whose poll broke off, unless it is polled again or goes on over a WebSocket.
+    fn end_unless_polled(self: &Arc<Self>, sid: Sid, missing: Missing) {
+        let lane = Arc::clone(self);
+        self.closings.spawn(async move {
+            if missing.for_good().await && lane.upgrades.lock().get(sid).is_none() {
+                lane.close_polling(sid).await;
+            }
+        });
+    }
+
+    /// Posts the Engine.IO close packet in the client's stead.
+    fn close_polling(&self, sid: Sid) -> impl Future<Output = ()> + Send + use<> {
+        let uri = format!("{PATH}/?EIO=4&transport=polling&sid={sid}");
+        let close = Request::builder().method(Method::POST).uri(uri).body(Body::from("1"));
+        let service = self.service.clone();
+        async move {
+            if let Ok(close) = close {
+                let _ = service.oneshot(close).await;
+            }
         }
     }
 }
