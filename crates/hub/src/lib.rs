@@ -8,10 +8,12 @@
 //! - `rooms`: the sharded index behind a fan-out
 //! - `namespace`: the sockets of a path, and the [`Handler`] that says what to do with their events
 //! - `ids`: how sockets are named
+//! - `gather`: an outbox for a client that wants several events in one
 //! - `interest`: who wants to know which rooms have members here
 //! - [`lanes`]: how connections arrive; one file a lane
 
 mod acks;
+mod gather;
 mod handshake;
 mod ids;
 mod interest;
@@ -30,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio_util::task::TaskTracker;
 
 pub use acks::AckError;
+pub use gather::Gather;
 pub use handshake::{Handshake, PeerAddress};
 pub use interest::Interest;
 pub use lanes::Flush;

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    gather::{Gather, Gathering},
     handshake::Handshake,
     interest::Watch,
     lanes::{Flush, Outbox, SendError},
@@ -76,6 +77,11 @@ pub trait Handler: Send + Sync + 'static {
     /// A socket is in `room` from now on, or no longer; not told of the rooms that it leaves by closing. Called under a
     /// lock, so that what is told of one socket is in order: must not block, join or leave.
     fn moved(&self, _socket: &Socket, _room: &RoomName, _joined: bool) {}
+
+    /// Which events are gathered for a client that said this when it connected.
+    fn gathers(&self, _: &Handshake) -> Option<Gather> {
+        None
+    }
 
     /// The client is let in: what is sent now may leave together with the answer to CONNECT. Must not block.
     fn opened(&self, _socket: &Socket) {}
@@ -164,6 +170,10 @@ impl Namespace {
         handshake: Handshake,
         outbox: Arc<dyn Outbox>,
     ) -> Result<Socket, Refusal> {
+        let outbox: Arc<dyn Outbox> = match self.0.handler.gathers(&handshake) {
+            Some(rule) => Gathering::around(outbox, rule, &self.0.tasks),
+            None => outbox,
+        };
         if outbox.recovers()
             && let Some(socket) = self.recover(&handshake, &outbox).await
         {

@@ -26,6 +26,7 @@ events! {
     }
     server {
         RECEIVE_MESSAGE "receiveMessage" (ReceiveMessage),
+        MESSAGES_BATCH "messagesBatch" (Vec<ReceiveMessage>),
         MESSAGE_ERROR "messageError" (MessageError<'static>),
         MESSAGE_EDITED "messageEdited" (MessageEdited<'static>),
         MESSAGE_DELETED "messageDeleted" (MessageDeleted<'static>),

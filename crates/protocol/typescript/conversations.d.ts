@@ -20,6 +20,7 @@ export interface ClientToServerEvents {
 /** What clients receive. */
 export interface ServerToClientEvents {
   "receiveMessage": (payload: ReceiveMessage) => void;
+  "messagesBatch": (payload: Array<ReceiveMessage>) => void;
   "messageError": (payload: MessageError) => void;
   "messageEdited": (payload: MessageEdited) => void;
   "messageDeleted": (payload: MessageDeleted) => void;

@@ -1,13 +1,13 @@
 //! The `conversations` dialect: stored conversations, typing, and what its document wishes for. A failure is a
 //! `messageError {error}`, the one event in which the document's clients look for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::json;
 use trunkline_adapter::Fill;
-use trunkline_hub::{CloseReason, Encoded, Event, Refusal, Socket};
+use trunkline_hub::{CloseReason, Encoded, Event, Gather, Handshake, Refusal, Socket};
 use trunkline_protocol::{
     Code, Failure,
     conversations::{self as words, MessageError, event as name},
@@ -34,10 +34,11 @@ pub struct Conversations;
 const IDS: &[(&str, Fill)] =
     &[("id", Fill::MessageId), ("_id", Fill::MessageId), ("seq", Fill::Seq), ("epoch", Fill::Epoch)];
 
+/// How long messages are gathered for clients that want several at a time.
+const BATCH: Duration = Duration::from_millis(100);
+
 #[async_trait]
 impl Dialect for Conversations {
-    async fn greet(&self, _: &Arc<Domain>, _: &Socket) {}
-
     async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event) {
         let result = handle(domain, socket, &event).await;
         conclude(socket, event, result, |failure| socket.emit(error(name::MESSAGE_ERROR, &failure.message)));
@@ -141,6 +142,15 @@ impl Dialect for Conversations {
 
     fn admits_guests(&self) -> bool {
         true
+    }
+
+    fn gathers(&self, handshake: &Handshake) -> Option<Gather> {
+        let rule = Gather { event: name::RECEIVE_MESSAGE, into: name::MESSAGES_BATCH, period: BATCH };
+        let in_query = || {
+            form_urlencoded::parse(handshake.query().as_bytes()).any(|(key, value)| key == "batch" && value == "true")
+        };
+        let in_auth = handshake.auth().get("batch").is_some_and(|batch| *batch == true);
+        (in_auth || in_query()).then_some(rule)
     }
 }
 

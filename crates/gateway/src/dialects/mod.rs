@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use trunkline_adapter::{Fill, Payload};
 use trunkline_hub::{
-    CloseReason, Encoded, Event, Handler, Handshake, Namespace, Packet, Recovery, Refusal, RoomName, Socket, Targets,
+    CloseReason, Encoded, Event, Gather, Handler, Handshake, Namespace, Packet, Recovery, Refusal, RoomName, Socket,
+    Targets,
 };
 use trunkline_protocol::{
     Code, Failure, ids,
@@ -92,6 +93,11 @@ pub trait Dialect: Send + Sync + 'static {
     /// Whether its sockets are told the users online: [`Effect::OnlineUsers`] and [`Effect::OnlineChanges`].
     fn wants_online_users(&self) -> bool {
         false
+    }
+
+    /// Which of its events are gathered for a client that asks for it as it connects.
+    fn gathers(&self, _: &Handshake) -> Option<Gather> {
+        None
     }
 
     /// An event that every socket is sent again and again, and the time in between.
@@ -319,6 +325,10 @@ impl Handler for Gatekeeper {
 
     fn moved(&self, socket: &Socket, room: &RoomName, joined: bool) {
         self.domain.moved(socket, room, joined);
+    }
+
+    fn gathers(&self, handshake: &Handshake) -> Option<Gather> {
+        self.dialect.gathers(handshake)
     }
 
     fn opened(&self, socket: &Socket) {

@@ -39,8 +39,6 @@ const IDS: &[(&str, Fill)] = &[("id", Fill::MessageId), ("_id", Fill::MessageId)
 
 #[async_trait]
 impl Dialect for OnlineUsers {
-    async fn greet(&self, _: &Arc<Domain>, _: &Socket) {}
-
     async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event) {
         let result = handle(domain, socket, &event).await;
         conclude(socket, event, result, |failure| socket.emit(error(&failure.message)));

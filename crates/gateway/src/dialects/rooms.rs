@@ -28,8 +28,6 @@ pub struct Rooms;
 
 #[async_trait]
 impl Dialect for Rooms {
-    async fn greet(&self, _: &Arc<Domain>, _: &Socket) {}
-
     async fn event(&self, domain: &Arc<Domain>, socket: &Socket, event: Event) {
         let result = handle(domain, socket, &event).await;
         conclude(socket, event, result, |failure| socket.emit(error(&failure.message)));
