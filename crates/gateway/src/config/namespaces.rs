@@ -68,18 +68,8 @@ pub(super) fn namespaces(text: &str) -> Result<Vec<(NamespacePath, DialectName)>
         if namespaces.iter().any(|(known, _)| *known == path) {
             return Err(format!("`{item}`: this namespace is there twice"));
         }
-        let dialect = match dialect {
-            "native" => DialectName::Native,
-            "online-users" => DialectName::OnlineUsers,
-            "rooms" => DialectName::Rooms,
-            "conversations" => DialectName::Conversations,
-            "showcase" => DialectName::Showcase,
-            _ => {
-                return Err(format!(
-                    "`{dialect}`: there is no such dialect; use native, online-users, rooms, conversations or showcase"
-                ));
-            }
-        };
+        let dialect = parse::one_of(dialect, &DialectName::ALL)
+            .map_err(|expected| format!("`{dialect}`: there is no such dialect, {expected}"))?;
         namespaces.push((path, dialect));
     }
     if namespaces.is_empty() { Err("expected at least one, such as /=native".to_owned()) } else { Ok(namespaces) }
