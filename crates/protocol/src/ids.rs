@@ -29,9 +29,21 @@ pub fn check(field: &str, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether this can be a user: a valid id, and not the text that JavaScript makes of a missing one.
+/// Checks the id of a user that came from outside: [`check`], and not the text that JavaScript makes of a missing one.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub fn check_user(field: &str, id: &str) -> Result<(), Failure> {
+    check(field, id)?;
+    if matches!(id, "undefined" | "null") {
+        return Err(Failure::invalid(format!("{field} is the text `{id}`: the client does not know the user's id")));
+    }
+    Ok(())
+}
+
+/// Whether this can be a user.
 pub fn is_user(id: &str) -> bool {
-    check("userId", id).is_ok() && !matches!(id, "undefined" | "null")
+    check_user("userId", id).is_ok()
 }
 
 /// The room that all sockets of a user are in.
@@ -89,7 +101,7 @@ pub fn may_enter(user: &str, room: &str) -> Result<(), Failure> {
     if room.starts_with(DIRECT) {
         let member = direct_members(room).is_some_and(|(a, b)| {
             // The one spelling only: another order or escape would be a second room of the same two.
-            (a == user || b == user) && direct_conversation(&a, &b) == room
+            (a == user || b == user) && is_user(&a) && is_user(&b) && direct_conversation(&a, &b) == room
         });
         if !member {
             return Err(Failure::forbidden("this direct conversation is between others"));
@@ -128,9 +140,17 @@ mod tests {
 
     #[test]
     fn guarded_names_are_refused() {
-        for room in
-            ["user:bob", "doc:plan", "watch:bob", "dm:bob:carol", "dm:", "dm:alice", "dm:bob:alice", "dm:alice:bob:x"]
-        {
+        for room in [
+            "user:bob",
+            "doc:plan",
+            "watch:bob",
+            "dm:bob:carol",
+            "dm:",
+            "dm:alice",
+            "dm:bob:alice",
+            "dm:alice:bob:x",
+            "dm:alice:undefined",
+        ] {
             assert!(may_enter("alice", room).is_err(), "{room}");
         }
         for room in ["general", "dm:alice:bob", "dm:alice:alice", "ünïcode 🙂", "users:all"] {

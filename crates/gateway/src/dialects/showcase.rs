@@ -150,9 +150,11 @@ async fn handle(domain: &Arc<Domain>, socket: &Socket, event: &Event) -> Result<
         }
         name::TYPING | name::STOP_TYPING => {
             let words::Typing { username } = optional_payload(event)?.unwrap_or_default();
-            if let (Some(Text(username)), Some(session), false) = (username, Session::of(socket), socket.is_in(NAMED)) {
+            if let Some(Text(username)) = username {
                 ids::check("username", &username)?;
-                session.set_name(&username);
+                if let (Some(session), false) = (Session::of(socket), socket.is_in(NAMED)) {
+                    session.set_name(&username);
+                }
             }
             domain.typing(socket, Some(LOBBY), None, event.name == name::TYPING).await?;
         }

@@ -38,7 +38,7 @@ impl<'a> Caller<'a> {
         let guest = self.socket.and_then(Session::of).is_some_and(|session| session.identity.guest);
         match name {
             Some(name) if guest => {
-                ids::check("senderId", name)?;
+                ids::check_user("senderId", name)?;
                 Ok(Self { user: name, ..self })
             }
             _ => Ok(self),

@@ -91,7 +91,7 @@ impl Domain {
     /// # Errors
     /// As [`Domain::notify`], but for `forbidden`.
     pub async fn notify_as(&self, sender: Option<&str>, ask: NotificationSend) -> Result<NotificationSent, Failure> {
-        ids::check("userId", &ask.user_id)?;
+        ids::check_user("userId", &ask.user_id)?;
         for (field, text) in [("title", &ask.title), ("message", &ask.message)] {
             if text.chars().count() > limits::CONTENT_CHARS {
                 let text = format!("{field} is longer than {} characters", limits::CONTENT_CHARS);

@@ -116,7 +116,7 @@ impl Domain {
         content: Content,
         client_message_id: Option<String>,
     ) -> Result<(Message, bool), Failure> {
-        ids::check("recipientUserId", recipient)?;
+        ids::check_user("recipientUserId", recipient)?;
         let conversation = ids::direct_conversation(caller.id(), recipient);
         self.store_and_publish(caller, &conversation, Some(recipient.to_owned()), content, client_message_id).await
     }

@@ -212,7 +212,7 @@ impl Domain {
     /// `invalid`, `too_large` beyond what one socket can watch, or `unavailable`: then it watches none of them.
     pub async fn watch(&self, socket: &Socket, users: &[String]) -> Result<native::PresenceUsers, Failure> {
         for user in users {
-            ids::check("userIds", user)?;
+            ids::check_user("userIds", user)?;
         }
         let rooms: Vec<RoomName> = users.iter().map(|user| ids::watchers_room(user).into()).collect();
         let watched = socket.rooms().iter().filter(|room| ids::is_watchers_room(room)).count();

@@ -14,7 +14,7 @@ impl Domain {
     /// # Errors
     /// `invalid` or `too_large`.
     pub fn signal(&self, caller: Caller<'_>, signal: &CallSignal) -> Result<(), Failure> {
-        ids::check("userId", &signal.user_id)?;
+        ids::check_user("userId", &signal.user_id)?;
         if signal.data.get().len() > limits::SIGNAL_BYTES {
             return Err(Failure::new(Code::TooLarge, format!("data is longer than {} bytes", limits::SIGNAL_BYTES)));
         }

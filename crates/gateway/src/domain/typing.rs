@@ -50,7 +50,7 @@ impl Domain {
         let conversation = match (conversation, recipient) {
             (Some(conversation), _) => conversation.to_owned(),
             (None, Some(recipient)) => {
-                ids::check("recipientUserId", recipient)?;
+                ids::check_user("recipientUserId", recipient)?;
                 ids::direct_conversation(user, recipient)
             }
             (None, None) => return Err(Failure::invalid("missing field `conversationId` or `recipientUserId`")),
