@@ -3,8 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::Uri;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header, jwk::JwkSet};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header, jwk::Jwk};
 use parking_lot::RwLock;
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{AuthError, fetch::Fetcher};
@@ -102,6 +104,13 @@ struct Known {
     fetched: Option<Instant>,
 }
 
+/// What is fetched.
+#[derive(Deserialize)]
+struct Fetched {
+    /// Each read by itself: one of a kind that we don't know is no reason to do without the others.
+    keys: Vec<Value>,
+}
+
 impl KeySet {
     fn new(url: Uri) -> Self {
         Self { url, fetcher: Fetcher::new(), known: RwLock::default(), fetching: tokio::sync::Mutex::default() }
@@ -136,7 +145,7 @@ impl KeySet {
             return;
         }
         self.known.write().tried = Some(Instant::now());
-        let set: JwkSet = match self.fetcher.get(&self.url).await {
+        let set: Fetched = match self.fetcher.get(&self.url).await {
             Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
                 Ok(set) => set,
                 Err(error) => return tracing::warn!(%error, "the key set at --jwks-url can't be read"),
@@ -145,14 +154,15 @@ impl KeySet {
             Err(error) => return tracing::warn!(error = %Chain(&error), "could not fetch the key set at --jwks-url"),
         };
         let mut keys: HashMap<_, Vec<Key>> = HashMap::new();
-        for jwk in set.keys.iter().take(MAX_KEYS) {
-            let Ok(decoding) = DecodingKey::from_jwk(jwk) else { continue };
+        for key in set.keys.into_iter().take(MAX_KEYS) {
+            let Ok(jwk) = serde_json::from_value::<Jwk>(key) else { continue };
+            let Ok(decoding) = DecodingKey::from_jwk(&jwk) else { continue };
             // A public place is none for a secret.
             if decoding.family() == AlgorithmFamily::Hmac {
                 continue;
             }
             let algorithm = jwk.common.key_algorithm.and_then(|name| name.to_string().parse().ok());
-            keys.entry(jwk.common.key_id.clone()).or_default().push(Key { decoding, algorithm });
+            keys.entry(jwk.common.key_id).or_default().push(Key { decoding, algorithm });
         }
         let mut known = self.known.write();
         known.keys = keys.into();
