@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// `/health/ready`: 200 when `status` is `ready`, 503 otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ready {
     /// `ready`, `starting`, `degraded` or `draining`.
     pub status: String,
@@ -14,7 +14,7 @@ pub struct Ready {
 }
 
 /// `/api/socket/health`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SocketHealth {
     /// `ok`.
     pub status: String,
@@ -23,7 +23,7 @@ pub struct SocketHealth {
 }
 
 /// Part of [`SocketHealth`]; the numbers are this node's.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SocketState {
     /// Whether it accepts connections.
     pub initialized: bool,
@@ -34,7 +34,7 @@ pub struct SocketState {
 }
 
 /// An error of the HTTP interface.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HttpError {
     /// Always false.
     pub success: bool,
@@ -45,7 +45,7 @@ pub struct HttpError {
 }
 
 /// `/api/demo`: what the demo page needs to know before it connects.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Demo {
     /// `jwt` or `insecure-query`.
@@ -59,7 +59,7 @@ pub struct Demo {
 }
 
 /// `POST /api/demo/token`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DemoTokenRequest {
     /// Whose token.
@@ -67,7 +67,7 @@ pub struct DemoTokenRequest {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DemoToken {
     /// A JWT.
     pub token: String,

@@ -162,7 +162,9 @@ fn modules() -> [(&'static str, String); 5] {
 #[test]
 fn the_typescript_declarations_are_those_of_the_types() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("typescript");
+    let package = fs::read_to_string(directory.join("package.json")).unwrap();
     for (dialect, text) in modules() {
+        assert!(package.contains(&format!("\"./{dialect}.d.ts\"")), "package.json does not export {dialect}");
         let file = directory.join(format!("{dialect}.d.ts"));
         if std::env::var_os("UPDATE_TYPESCRIPT").is_some() {
             fs::create_dir_all(&directory).unwrap();

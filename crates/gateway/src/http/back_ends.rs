@@ -13,11 +13,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 use trunkline_hub::{Encoded, RoomName, Targets};
-use trunkline_protocol::{Code, Failure, ids, native::NotificationSend};
+use trunkline_protocol::{
+    Code, Failure, ids,
+    native::{Message, NotificationSend},
+};
+use utoipa::ToSchema;
 
 use super::{
     MAX_BODY, Shared, failure,
-    reply::{Body, Reply, created, ok},
+    openapi::BackEndFailures,
+    reply::{self, Body, Reply, created, ok},
     users::Send,
 };
 use crate::domain::Caller;
@@ -38,24 +43,41 @@ const NOTIFIED: usize = 1000;
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// `POST /api/v1/emit`.
-#[derive(Deserialize)]
+/// An event; to everyone in the namespace unless `rooms` or `users` say to whom.
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Emit {
+    /// `/` unless told.
     #[serde(default)]
     namespace: Option<String>,
+    /// Whoever is in any of these; each socket hears it once.
     #[serde(default)]
     rooms: Vec<String>,
+    /// All sockets of these.
     #[serde(default)]
     users: Vec<String>,
+    /// But nobody in any of these rooms; a user's is `user:<id>`.
     #[serde(default)]
     except: Vec<String>,
+    /// Its name.
     event: String,
+    /// What the clients' handlers are called with.
     #[serde(default)]
+    #[schema(value_type = Vec<serde_json::Value>)]
     args: Vec<Box<RawValue>>,
+    /// A client that is busy may miss it.
     #[serde(default)]
     volatile: bool,
 }
 
+/// Nothing besides `success`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Done {}
+
+/// Sends an event to clients on all nodes.
+#[utoipa::path(
+    post, path = "/api/v1/emit", tag = "back ends", security(("key" = [])), request_body = Emit,
+    responses((status = 200, description = "It is on its way.", body = reply::Answer<Done>), BackEndFailures)
+)]
 pub(super) async fn emit(State(shared): State<Shared>, Body(ask): Body<Emit>) -> Reply {
     let namespace = ask.namespace.as_deref().unwrap_or("/");
     if !shared.0.realms.knows(namespace) {
@@ -79,42 +101,81 @@ pub(super) async fn emit(State(shared): State<Shared>, Body(ask): Body<Emit>) ->
         event.push_str(arg.get());
     }
     shared.0.cluster.emit(namespace, Encoded::new(format!("[{event}]"), Vec::new()), &targets, ask.volatile);
-    ok(json!({}))
+    ok(Done {})
 }
 
-/// `POST /api/v1/messages`.
-#[derive(Deserialize)]
+/// A message, and who it is from.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SendAs {
+    /// Need not be a user who ever connected.
     sender_id: String,
     #[serde(flatten)]
     message: Send,
 }
 
-pub(super) async fn message(State(shared): State<Shared>, Body(ask): Body<SendAs>) -> Reply {
-    if !ids::is_user(&ask.sender_id) {
-        return Err(Failure::invalid("senderId is no user id").into());
-    }
-    let message = ask.message.send(&shared, Caller::user(&ask.sender_id)).await?;
-    created(json!({ "message": message }))
+/// What sending answers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Sent {
+    /// As it is stored.
+    message: Message,
 }
 
-/// `POST /api/v1/notifications`.
-#[derive(Deserialize)]
+/// Stores a message in anybody's name and delivers it.
+#[utoipa::path(
+    post, path = "/api/v1/messages", tag = "back ends", security(("key" = [])), request_body = SendAs,
+    responses((status = 201, description = "It is stored.", body = reply::Answer<Sent>), BackEndFailures)
+)]
+pub(super) async fn message(State(shared): State<Shared>, Body(ask): Body<SendAs>) -> Reply {
+    ids::check_user("senderId", &ask.sender_id)?;
+    let message = ask.message.send(&shared, Caller::user(&ask.sender_id)).await?;
+    created(Sent { message })
+}
+
+/// A notification for one user or several.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Notify {
+    /// Whom to.
     #[serde(default)]
     user_id: Option<String>,
+    /// Or to all of these, 1,000 at the most.
     #[serde(default)]
     user_ids: Vec<String>,
+    /// A headline.
     title: String,
+    /// A text.
     message: String,
+    /// What the application likes, `info` unless told.
     #[serde(default, rename = "type")]
     kind: Option<String>,
+    /// What the application likes.
     #[serde(default)]
     data: Option<Value>,
 }
 
+/// What notifying answers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Notified {
+    /// The first one's id.
+    id: Option<String>,
+    /// One for each user, in the order of their ids.
+    notifications: Vec<NotifiedUser>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NotifiedUser {
+    user_id: String,
+    /// The notification's.
+    id: String,
+}
+
+/// Notifies users: at once on their devices, or else kept until they ask what they missed.
+#[utoipa::path(
+    post, path = "/api/v1/notifications", tag = "back ends", security(("key" = [])), request_body = Notify,
+    responses((status = 201, description = "They are on their way, or kept.", body = reply::Answer<Notified>), BackEndFailures)
+)]
 pub(super) async fn notify(State(shared): State<Shared>, Body(ask): Body<Notify>) -> Reply {
     let users: BTreeSet<_> = ask.user_ids.into_iter().chain(ask.user_id).collect();
     if users.is_empty() {
@@ -124,10 +185,10 @@ pub(super) async fn notify(State(shared): State<Shared>, Body(ask): Body<Notify>
         return Err(Failure::new(Code::TooLarge, format!("userIds has more than {NOTIFIED} entries")).into());
     }
     for user in &users {
-        ids::check("userIds", user)?;
+        ids::check_user("userIds", user)?;
     }
     let data = ask.data.map(|data| serde_json::value::to_raw_value(&data)).transpose();
-    let data = data.map_err(|_| super::reply::internal())?;
+    let data = data.map_err(|_| reply::internal())?;
     let mut sent = Vec::with_capacity(users.len());
     for user_id in users {
         let notification = NotificationSend {
@@ -138,10 +199,9 @@ pub(super) async fn notify(State(shared): State<Shared>, Body(ask): Body<Notify>
             data: data.clone(),
         };
         let id = shared.0.domain.notify_as(None, notification).await?.id;
-        sent.push(json!({ "userId": user_id, "id": id }));
+        sent.push(NotifiedUser { user_id, id });
     }
-    let id = sent.first().and_then(|first| first.get("id")).cloned();
-    created(json!({ "id": id, "notifications": sent }))
+    created(Notified { id: sent.first().map(|first| first.id.clone()), notifications: sent })
 }
 
 /// What a repeated request is answered with.

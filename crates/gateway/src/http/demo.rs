@@ -9,16 +9,21 @@ use axum::{
 };
 use trunkline_protocol::{
     Code,
-    http::{Demo, DemoToken, DemoTokenRequest},
+    http::{Demo, DemoToken, DemoTokenRequest, HttpError},
     ids,
 };
 
-use super::{Shared, failure};
+use super::{Shared, failure, openapi::SendFailures};
 use crate::auth;
 
 /// How long a token of the demo page is good.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// What the demo page needs to know.
+#[utoipa::path(
+    get, path = "/api/demo", tag = "open",
+    responses((status = 200, description = "How to connect.", body = Demo))
+)]
 pub(super) async fn describe(State(shared): State<Shared>) -> Json<Demo> {
     Json(Demo {
         auth: shared.0.auth_mode.to_owned(),
@@ -29,6 +34,14 @@ pub(super) async fn describe(State(shared): State<Shared>) -> Json<Demo> {
 }
 
 /// Mints a token for whoever asks: there only with `--demo-tokens`.
+#[utoipa::path(
+    post, path = "/api/demo/token", tag = "open", request_body = DemoTokenRequest,
+    responses(
+        (status = 200, description = "Good for a day.", body = DemoToken),
+        (status = 404, description = "This server mints none.", body = HttpError),
+        SendFailures
+    )
+)]
 pub(super) async fn token(
     State(shared): State<Shared>,
     request: Result<Json<DemoTokenRequest>, JsonRejection>,

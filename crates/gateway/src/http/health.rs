@@ -9,12 +9,20 @@ use trunkline_protocol::http::{Ready, SocketHealth, SocketState};
 
 use super::Shared;
 
-/// The process answers. Never looks at Redis: a Redis that is away must not restart every gateway.
+/// Whether the process answers. Never looks at Redis: a Redis that is away must not restart every gateway.
+#[utoipa::path(
+    get, path = "/health/live", tag = "open",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain"))
+)]
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Ready for new clients: linked to the cluster, and not on the way out.
+/// Whether the node is ready for new clients: linked to the cluster, and not on the way out.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "open",
+    responses((status = 200, description = "It is.", body = Ready), (status = 503, description = "It is not.", body = Ready))
+)]
 pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Ready>) {
     let link = *shared.0.cluster.state().borrow();
     let (linked, link) = match link {
@@ -45,6 +53,10 @@ pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Rea
 }
 
 /// This node's sockets and rooms.
+#[utoipa::path(
+    get, path = "/api/socket/health", tag = "open",
+    responses((status = 200, description = "Counts of this node.", body = SocketHealth))
+)]
 pub(super) async fn socket(State(shared): State<Shared>) -> Json<SocketHealth> {
     let namespaces = shared.0.hub.namespaces();
     let connected = shared.0.hub.socket_count();

@@ -5,6 +5,7 @@ mod demo;
 mod health;
 mod key;
 mod nodes;
+mod openapi;
 mod origin;
 mod pages;
 mod reply;
@@ -22,7 +23,7 @@ use axum::{
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, get},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use trunkline_adapter::Cluster;
@@ -34,6 +35,8 @@ use trunkline_hub::{
     },
 };
 use trunkline_protocol::{Code, http::HttpError};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use origin::OriginPolicy;
 pub use pages::are_built;
@@ -124,16 +127,12 @@ impl std::fmt::Debug for Shared {
 
 /// What clients and load balancers reach; with `internal_too` also what is for operators.
 pub fn public(shared: Shared, origins: OriginPolicy, internal_too: bool) -> Router {
-    let mut router = Router::new()
-        .route("/api/socket/health", get(health::socket))
-        .route("/api/demo", get(demo::describe))
-        .route("/api/demo/token", post(demo::token))
+    let mut router = described(shared.clone())
         .route(PATH, any(socketio))
         .route(&format!("{PATH}/"), any(socketio))
         .route(&format!("{PATH}/{{file}}"), get(pages::client_bundle))
         .route("/", get(pages::index))
         .route("/{*path}", get(pages::file));
-    router = router.merge(checks()).merge(for_users()).merge(for_back_ends(shared.clone()));
     router = if internal_too {
         router.route("/metrics", get(metrics)).merge(routing::door(shared.0.routing.clone()))
     } else {
@@ -170,41 +169,53 @@ impl Shortcut {
 
 /// What operators and other nodes reach.
 pub fn internal(shared: Shared) -> Router {
-    Router::new()
-        .merge(checks())
-        .merge(for_back_ends(shared.clone()))
+    Router::from(checks().merge(for_back_ends(shared.clone())))
         .merge(routing::door(shared.0.routing.clone()))
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .with_state(shared)
 }
 
+/// The HTTP interface, and its description. A route that is not in it is none of the interface's.
+fn described(shared: Shared) -> Router<Shared> {
+    let interface = OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .merge(for_users())
+        .merge(for_back_ends(shared))
+        .merge(checks())
+        .routes(routes!(health::socket))
+        .routes(routes!(demo::describe))
+        .routes(routes!(demo::token));
+    let (router, description) = interface.split_for_parts();
+    let description = Arc::new(description);
+    router.route(openapi::PATH, get(async move || Json(description)))
+}
+
 /// What needs the API key.
-fn for_back_ends(shared: Shared) -> Router<Shared> {
-    Router::new()
-        .route("/api/v1/emit", post(back_ends::emit))
-        .route("/api/v1/messages", post(back_ends::message))
-        .route("/api/v1/notifications", post(back_ends::notify))
-        .route("/api/v1/nodes/{id}/drain", post(nodes::drain))
+fn for_back_ends(shared: Shared) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(back_ends::emit))
+        .routes(routes!(back_ends::message))
+        .routes(routes!(back_ends::notify))
+        .routes(routes!(nodes::drain))
         .route_layer(middleware::from_fn_with_state(shared.clone(), back_ends::once))
         .route_layer(middleware::from_fn_with_state(shared, key::require))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 /// What needs a user's token.
-fn for_users() -> Router<Shared> {
-    Router::new()
-        .route("/api/messages", post(users::send))
-        .route("/api/messages/missed", get(users::missed))
-        .route("/api/conversations", get(users::conversations))
-        .route("/api/conversations/{id}/messages", get(users::history))
-        .route("/api/users", get(users::online))
-        .route("/api/users/{id}", get(users::presence))
+fn for_users() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(users::send))
+        .routes(routes!(users::missed))
+        .routes(routes!(users::conversations))
+        .routes(routes!(users::history))
+        .routes(routes!(users::online))
+        .routes(routes!(users::presence))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-fn checks() -> Router<Shared> {
-    Router::new().route("/health/live", get(health::live)).route("/health/ready", get(health::ready))
+fn checks() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(health::live)).routes(routes!(health::ready))
 }
 
 async fn socketio(State(shared): State<Shared>, request: Request<Body>) -> Response {

@@ -7,7 +7,8 @@ use axum::{
 };
 use http::StatusCode;
 use serde::{Serialize, de::DeserializeOwned};
-use trunkline_protocol::{Ack, Code, Failure};
+use trunkline_protocol::{Code, Failure};
+use utoipa::ToSchema;
 
 use super::{Shared, failure};
 
@@ -29,14 +30,29 @@ impl IntoResponse for Refused {
     }
 }
 
-/// 200, with `success` beside the fields of `value`.
+/// What was asked for, and `success` beside it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Answer<T> {
+    /// Always true.
+    success: bool,
+    #[serde(flatten)]
+    value: T,
+}
+
+impl<T> From<T> for Answer<T> {
+    fn from(value: T) -> Self {
+        Self { success: true, value }
+    }
+}
+
+/// 200.
 pub(super) fn ok<T: Serialize>(value: T) -> Reply {
-    Ok(Json(Ack::from(Ok(value))).into_response())
+    Ok(Json(Answer::from(value)).into_response())
 }
 
 /// 201, for what is stored.
 pub(super) fn created<T: Serialize>(value: T) -> Reply {
-    Ok((StatusCode::CREATED, Json(Ack::from(Ok(value)))).into_response())
+    Ok((StatusCode::CREATED, Json(Answer::from(value))).into_response())
 }
 
 pub(super) fn internal() -> Failure {

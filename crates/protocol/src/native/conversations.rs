@@ -10,7 +10,7 @@ use serde::{
 use super::{Change, Message};
 
 /// A place in a conversation's log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Position {
     /// The log that `seq` counts in.
@@ -140,9 +140,10 @@ pub struct MemberChange<'a> {
 }
 
 /// `conversation:list`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
+#[into_params(parameter_in = Query)]
 pub struct ConversationList {
     /// How many.
     #[serde(default)]
@@ -153,7 +154,7 @@ pub struct ConversationList {
 }
 
 /// A conversation that the asking user takes part in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -168,7 +169,7 @@ pub struct ConversationSummary {
 }
 
 /// What `conversation:list` answers: the latest first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ConversationPage {
     /// Those this user takes part in.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Notification, Position};
 
 /// What a message says; shared by `message:send`, `private:message` and `message:new`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -90,7 +90,7 @@ pub struct Sent {
 ///
 /// `seq`, `epoch` and `id` are known only once it is stored, so `message:new` leaves here without them and the
 /// store fills them in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -128,7 +128,7 @@ pub struct Message {
 }
 
 /// Where a message stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Stored {
     /// Its id.
@@ -159,7 +159,7 @@ pub struct History {
 }
 
 /// What `message:history` answers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct HistoryPage {
     /// In ascending `seq`, as they stand now.
@@ -211,7 +211,7 @@ pub struct Changed {
 /// `message:edited`.
 ///
 /// `seq` and `epoch` are the change's own; without them on the way into the log, which fills them in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -232,7 +232,7 @@ pub struct Edited {
 }
 
 /// `message:deleted`; `seq` and `epoch` as in [`Edited`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -251,7 +251,7 @@ pub struct Deleted {
 }
 
 /// A change, in a page of a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Change {
@@ -262,9 +262,10 @@ pub enum Change {
 }
 
 /// `messages:missed`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
+#[into_params(parameter_in = Query)]
 pub struct MissedAsk {
     /// How many.
     #[serde(default)]
@@ -272,7 +273,7 @@ pub struct MissedAsk {
 }
 
 /// Something that arrived for a user while they were away.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub enum MissedItem {
@@ -283,7 +284,7 @@ pub enum MissedItem {
 }
 
 /// What `messages:missed` answers, in order. Once it is out, its items count as delivered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Missed {
     /// The oldest first.

@@ -77,9 +77,10 @@ pub struct PresenceGet {
 }
 
 /// `presence:list`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
+#[into_params(parameter_in = Query)]
 pub struct PresenceList {
     /// How many.
     #[serde(default)]
@@ -90,7 +91,7 @@ pub struct PresenceList {
 }
 
 /// One user's presence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -115,7 +116,7 @@ pub struct PresenceUsers {
 }
 
 /// What `presence:list` answers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PresencePage {
     /// Users online.
@@ -156,7 +157,7 @@ pub struct NotificationSent {
 }
 
 /// `notification`, and in what was missed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
@@ -176,6 +177,7 @@ pub struct Notification {
     /// What its sender put there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(as = "Option<crate::lenient::Any>"))]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Box<RawValue>>,
     /// ISO 8601.
     pub timestamp: String,
