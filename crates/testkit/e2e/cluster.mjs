@@ -24,7 +24,7 @@ export const JWT_SECRET = "a-secret-that-only-tests-know-0123456789";
  * @param {object} options
  * @param {number} [options.nodes] how many, named node-1, node-2, …
  * @param {boolean} [options.balancer] HAProxy in front, plain round robin
- * @param {"insecure-query" | "jwt"} [options.auth]
+ * @param {"insecure-query" | "jwt" | "hook" | "session"} [options.auth] `jwt` with JWT_SECRET, unless `flags` name a key
  * @param {"everysec" | "always"} [options.fsync] of Redis; `always` where it is killed and must not have forgotten anything
  * @param {string[]} [options.flags] more flags for every node
  * @param {new (directory: string) => object} [options.redis] what Redis is made of, if not one server: see topologies.mjs
@@ -75,7 +75,8 @@ class Cluster {
   }
 
   async startNode(id, flags = []) {
-    const auth = this.auth === "jwt" ? ["--jwt-secret", JWT_SECRET] : [];
+    const keyed = this.flags.includes("--jwt-public-key") || this.flags.includes("--jwks-url");
+    const auth = this.auth === "jwt" && !keyed ? ["--jwt-secret", JWT_SECRET] : [];
     const process = new Process(BINARY, [
       "serve",
       ...["--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--redis-url", this.redis.url],

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { eventually } from "./eventually.mjs";
-import { nothing, speaking, WAYS } from "./speaking.mjs";
+import { nothing, saysGoodbye, speaking, WAYS } from "./speaking.mjs";
 
 const TEST = { timeout: 60_000 };
 
@@ -33,9 +33,11 @@ async function joined(client, conversation, users) {
   }, 10_000);
 }
 
+const API_KEY = "a-key-that-only-tests-know-0123456789";
+
 describe("conversations", { timeout: 300_000 }, () => {
   let it;
-  before(async () => (it = await speaking("/=conversations")));
+  before(async () => (it = await speaking("/=conversations", { flags: ["--api-key", API_KEY] })));
   after(() => it?.stop());
 
   for (const via of WAYS) describe(`over ${via}`, () => {
@@ -75,6 +77,27 @@ describe("conversations", { timeout: 300_000 }, () => {
       ada.socket.emit("sendMessage", { conversationId: conversation, senderId: named("a2"), content: "marker" });
       await grace.next("receiveMessage", ({ message }) => message.content === "marker");
       assert.deepEqual(grace.view.messages.map(({ content }) => content), ["marker"]);
+    });
+
+    test("who asks for batches has many messages in one, none twice, in order with what is said about them", TEST, async () => {
+      const conversation = `batches-${via}`;
+      const [ada, plain] = [await open("ba1", { at: 0 }), await open("bb1", { at: 1 })];
+      const batching = [await open("bc1", { at: 1, auth: { batch: true } }), await open("bd1", { at: 0, query: { userId: named("bd1"), batch: "true" } })];
+      for (const each of [plain, ...batching]) each.activate(conversation);
+      await joined(ada, conversation, [named("bb1"), named("bc1"), named("bd1")]);
+      const contents = Array.from({ length: 60 }, (_, n) => `${n}`);
+      const sent = await Promise.all(contents.map((content) => ada.request("sendMessage", { conversationId: conversation, content })));
+      await ada.request("editMessage", { messageId: sent.at(-1).messageId, content: "edited" });
+      for (const each of batching) {
+        await each.next("messageEdited");
+        const before = each.events.slice(0, each.events.findIndex(({ name }) => name === "messageEdited"));
+        const batches = before.filter(({ name }) => name === "messagesBatch").map(({ args: [batch] }) => batch);
+        assert.deepEqual(batches.flat().map(({ conversationId, message }) => [conversationId, message.content]), contents.map((content) => [conversation, content]));
+        assert.ok(batches.length < 20, `${batches.length} batches`);
+        nothing(each, "receiveMessage");
+      }
+      await eventually(() => assert.equal(plain.received("receiveMessage").length, 60), 8_000);
+      nothing(plain, "messagesBatch");
     });
 
     test("typing is seen by the others, and ends", TEST, async () => {
@@ -223,8 +246,21 @@ describe("conversations", { timeout: 300_000 }, () => {
       await grace.close();
       await ada.next("userOffline", ({ userId }) => userId === named("b12"), 15_000);
     });
+
+    test("a notification reaches its user, or is kept while the user is away", TEST, async () => {
+      const headers = { authorization: `Bearer ${API_KEY}` };
+      const notify = (userId) => it.post("/api/v1/notifications", { userId, title: "News", message: "a file was shared" }, { headers });
+      const grace = await open("b13", { at: 1 });
+      assert.equal((await notify(named("b13"))).status, 201);
+      assert.equal((await grace.next("notification")).message, "a file was shared");
+      await notify(named("b14"));
+      const missed = await it.post("/api/messages/missed", undefined, { as: named("b14"), at: 1 });
+      assert.deepEqual(missed.body.messages.map(({ kind, title }) => [kind, title]), [["notification", "News"]]);
+    });
   });
 });
+
+test("before the server goes it says so, in conversations", TEST, (t) => saysGoodbye(t, "conversations", "error"));
 
 describe("conversations with tokens", { timeout: 60_000 }, () => {
   let it;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { eventually } from "./eventually.mjs";
-import { nothing, speaking, WAYS } from "./speaking.mjs";
+import { nothing, saysGoodbye, speaking, WAYS } from "./speaking.mjs";
 
 const TEST = { timeout: 60_000 };
 const API_KEY = "a-key-that-only-tests-know-0123456789";
@@ -159,6 +159,22 @@ describe("online-users", { timeout: 300_000 }, () => {
       nothing(grace, "newRoomMessage");
     });
 
+    test("a back end finds a user on any node, and emits what it likes", TEST, async () => {
+      const tabs = [await open("c1", { at: 0 }), await open("c1", { at: 1 })];
+      const stranger = await open("c2", { at: 1 });
+      await eventually(async () => {
+        const { body } = await it.post(`/api/users/${named("c1")}`, undefined, { as: named("c2"), at: 1 });
+        assert.deepEqual([body.userId, body.online, body.sockets], [named("c1"), true, 2]);
+      }, 8_000);
+      const headers = { authorization: `Bearer ${API_KEY}` };
+      const like = { type: "like", message: "somebody liked your post", postId: 7, timestamp: new Date().toISOString() };
+      await it.post("/api/v1/emit", { users: [named("c1")], event: "notification", args: [like] }, { headers });
+      for (const tab of tabs) assert.deepEqual(await tab.next("notification"), like);
+      await it.post("/api/v1/emit", { event: "chatMessage", args: [{ text: `to all of ${via}` }] }, { headers });
+      for (const each of [...tabs, stranger]) await each.next("chatMessage", ({ text }) => text === `to all of ${via}`);
+      nothing(stranger, "notification");
+    });
+
     test("more than ten events a second are refused", TEST, async () => {
       const ada = await open("a9", { at: 0 });
       for (let n = 0; n < 40; n += 1) ada.socket.emit("typing", { receiverId: named("b9"), isTyping: true });
@@ -166,6 +182,18 @@ describe("online-users", { timeout: 300_000 }, () => {
       assert.equal(ada.socket.connected, true);
     });
   });
+
+  test("the application's heartbeat comes every 30 seconds, and its answer is taken", TEST, async () => {
+    const clients = await Promise.all(WAYS.map(async (via, at) => page(await it.open(`heartbeat-${via}`, { via, at }))));
+    for (const client of clients) {
+      await eventually(() => assert.ok(client.events.some(({ name }) => name === "ping")), 40_000);
+      client.socket.emit("pong");
+      await client.request("joinRoom", "after-the-heartbeat");
+      nothing(client, "error");
+    }
+  });
+
+  test("before the server goes it says so", TEST, (t) => saysGoodbye(t, "online-users", "error"));
 
   test("nobody and the text undefined are refused", TEST, async () => {
     assert.equal(await it.refusal(undefined), "Authentication required");
@@ -187,6 +215,34 @@ describe("online-users", { timeout: 300_000 }, () => {
     ada.socket.emit("sendMessage", { receiverId: "ns-b", text: "across" });
     assert.equal((await grace.next("newMessage")).text, "across");
   });
+});
+
+describe("online-users with more users than a list is good for", { timeout: 120_000 }, () => {
+  let it;
+  before(async () => (it = await speaking("/=online-users", { flags: ["--presence-broadcast-max", "2"] })));
+  after(() => it?.stop());
+
+  for (const via of WAYS)
+    test(`over ${via}, lists give way to pages on request, and to what changed`, TEST, async () => {
+      const named = (name) => `${name}-${via}`;
+      const clients = [];
+      for (const [n, name] of ["p1", "p2", "p3", "p4"].entries()) clients.push(await it.open(named(name), { via, at: n % 2 }));
+      const [first] = clients;
+      await first.next("onlineUsersChanged", ({ online, count }) => online.includes(named("p4")) && count >= 4, 10_000);
+      const listed = [];
+      for (let cursor; cursor !== null; ) {
+        const page = await first.request("listOnlineUsers", { limit: 2, cursor });
+        assert.ok(page.users.length <= 2);
+        listed.push(...page.users.map(({ userId }) => userId));
+        ({ cursor } = page);
+      }
+      for (const name of ["p1", "p2", "p3", "p4"]) assert.ok(listed.includes(named(name)), `${name} is listed`);
+      assert.ok(first.received("getOnlineUsers").every((users) => users.length <= 2), "no longer list was sent");
+      const gone = clients.pop();
+      await gone.close();
+      await first.next("onlineUsersChanged", ({ offline }) => offline.includes(named("p4")), 15_000);
+      for (const each of clients) await each.close();
+    });
 });
 
 describe("online-users with tokens", { timeout: 120_000 }, () => {

@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { eventually } from "./eventually.mjs";
-import { nothing, speaking, WAYS } from "./speaking.mjs";
+import { nothing, saysGoodbye, speaking, WAYS } from "./speaking.mjs";
 
 const TEST = { timeout: 60_000 };
+const API_KEY = "a-key-that-only-tests-know-0123456789";
 
 describe("rooms", { timeout: 300_000 }, () => {
   let it;
-  before(async () => (it = await speaking("/=rooms", { auth: "jwt" })));
+  before(async () => (it = await speaking("/=rooms", { auth: "jwt", flags: ["--api-key", API_KEY] })));
   after(() => it?.stop());
 
   for (const via of WAYS) describe(`over ${via}`, () => {
@@ -80,6 +81,27 @@ describe("rooms", { timeout: 300_000 }, () => {
       await ada.next("user_left", ({ socketId }) => socketId === id, 15_000);
     });
 
+    test("a back end sends to all connections of a user, to rooms without repeats, and to everyone", TEST, async () => {
+      const headers = { authorization: `Bearer ${API_KEY}` };
+      const emit = async (body) => assert.equal((await it.post("/api/v1/emit", body, { headers })).status, 200);
+      const tabs = [await open("e1", { at: 0 }), await open("e1", { at: 1 })];
+      const other = await open("e2", { at: 1 });
+      const rooms = [`one-${via}`, `two-${via}`];
+      for (const room of rooms) for (const each of [tabs[0], other]) await each.request("join_room", room);
+      await emit({ users: [`e1-${via}`], event: "to-user", args: [{ n: 1 }, "second"] });
+      for (const tab of tabs) {
+        await tab.next("to-user");
+        assert.deepEqual(tab.events.find(({ name }) => name === "to-user").args, [{ n: 1 }, "second"]);
+      }
+      await emit({ rooms, except: [`user:e2-${via}`], event: "to-rooms", args: ["once"], volatile: true });
+      await emit({ event: "announcement", args: [`maintenance ${via}`] });
+      for (const each of [...tabs, other]) await each.next("announcement", (text) => text === `maintenance ${via}`);
+      assert.deepEqual([tabs[0], tabs[1], other].map((each) => each.received("to-rooms").length), [1, 0, 0]);
+      nothing(other, "to-user");
+      await it.post("/api/v1/notifications", { userId: `e1-${via}`, title: "t", message: "for you" }, { headers });
+      for (const tab of tabs) assert.equal((await tab.next("notification")).message, "for you");
+    });
+
     test("the eleventh message within a minute is refused, and nothing else is", TEST, async () => {
       const ada = await open("a6");
       for (let n = 0; n < 11; n += 1) ada.socket.emit("message", n);
@@ -108,6 +130,8 @@ describe("rooms", { timeout: 300_000 }, () => {
       nothing(grace, "announcement", ({ message }) => message === "forged");
     });
   });
+
+  test("before the server goes it says so", TEST, (t) => saysGoodbye(t, "rooms", "error"));
 
   test("a token in auth or in the query lets in, none or a wrong one does not", TEST, async () => {
     const { token } = await import("./cluster.mjs");

@@ -39,6 +39,7 @@ const PAGE = `<!doctype html>
   socket.on("previous-messages", (messages) => messages.forEach(add));
   socket.on("new-message", add);
   document.getElementById("send-btn").addEventListener("click", send);
+  input.addEventListener("keypress", (event) => event.key === "Enter" && send());
   input.addEventListener("input", () => {
     socket.emit("typing");
     clearTimeout(timer);
@@ -87,6 +88,10 @@ describe("the page of showcase", { timeout: 120_000 }, () => {
     await ada.getByText("Grace: hello <b>Ada</b>").waitFor();
     await ada.waitForFunction(() => document.getElementById("typing").textContent === "");
     assert.equal(await ada.getByText("Grace: hello").count(), 1);
+    await ada.locator("#message-input").pressSequentially("by the Enter key");
+    await ada.keyboard.press("Enter");
+    await grace.getByText("Ada: by the Enter key").waitFor();
+    assert.equal(await ada.inputValue("#message-input"), "");
     await grace.close();
     await ada.getByText("System: Grace left (1 users online)").waitFor();
   });

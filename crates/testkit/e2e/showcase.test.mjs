@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { eventually } from "./eventually.mjs";
-import { nothing, speaking, WAYS } from "./speaking.mjs";
+import { nothing, saysGoodbye, speaking, WAYS } from "./speaking.mjs";
 
 const TEST = { timeout: 60_000 };
 
@@ -143,6 +143,34 @@ for (const via of WAYS) describe(`showcase over ${via}`, { timeout: 240_000 }, (
     const last = await open("d-d", { at: 0 });
     last.socket.emit("join-document", docId);
     assert.match((await last.next("document-state")).content, /^version of [01]$/);
+    await late.request("leave-document", docId);
+    const heard = late.received("remote-edit").length;
+    await ada.request("edit", { docId, content: "without the late one" });
+    await last.next("remote-edit", (edit) => edit.content === "without the late one");
+    ada.socket.emit("send-notification", { userId: "d-c", title: "marker", message: "" });
+    await late.next("notification");
+    assert.equal(late.received("remote-edit").length, heard);
+  });
+
+  test("edits of a document on two nodes at once end with the same content on every screen", TEST, async () => {
+    const docId = `race-${via}`;
+    const editors = await Promise.all(["r-a", "r-b"].map((name, at) => open(name, { at })));
+    const screens = new Map();
+    for (const each of editors) {
+      each.socket.on("document-state", ({ content }) => screens.set(each, content));
+      each.socket.on("remote-edit", ({ content }) => screens.set(each, content));
+      each.socket.emit("join-document", docId);
+      await each.next("document-state");
+    }
+    await Promise.all(Array.from({ length: 40 }, (_, n) => {
+      const each = editors[n % 2];
+      screens.set(each, `text ${n}`);
+      return each.request("edit", { docId, content: `text ${n}`, cursorPosition: n });
+    }));
+    const late = await open("r-c", { at: 0 });
+    late.socket.emit("join-document", docId);
+    const { content } = await late.next("document-state");
+    await eventually(() => assert.deepEqual(editors.map((each) => screens.get(each)), [content, content]), 8_000);
   });
 
   test("data is saved, and the answer says whether", TEST, async () => {
@@ -174,12 +202,9 @@ for (const via of WAYS) describe(`showcase over ${via}`, { timeout: 240_000 }, (
     nothing(other, "new-message");
   });
 
-  test("before the server goes it says so", { timeout: 60_000 }, async () => {
-    const ada = await open("bye", { at: 1 });
-    it.nodes[1].process.signal("SIGTERM");
-    assert.ok((await ada.next("server-shutdown", undefined, 15_000)).message.length > 0);
-  });
 });
+
+test("before the server goes it says so, in showcase", TEST, (t) => saysGoodbye(t, "showcase", "message-error"));
 
 describe("showcase with tokens", { timeout: 60_000 }, () => {
   let it;

@@ -1,7 +1,7 @@
 /** Clients of the documents' dialects, on the nodes of a shared cluster. */
 import assert from "node:assert/strict";
 
-import { eventually } from "./eventually.mjs";
+import { eventually, within } from "./eventually.mjs";
 import { sharedCluster, token } from "./cluster.mjs";
 
 /** The two ways of connecting that every document's client is tested with. */
@@ -10,6 +10,24 @@ export const WAYS = ["websocket", "polling"];
 /** What never arrives can't be waited for: what is sent after it has arrived instead. */
 export function nothing(client, event, fits = () => true) {
   assert.deepEqual(client.received(event).filter(fits), [], `${event} reached somebody it was not for`);
+}
+
+/**
+ * A node of a cluster in which `dialect` is spoken goes: its clients, by whichever way they came, hear so before it does, and
+ * those who listen to `last` why they were closed.
+ */
+export async function saysGoodbye(t, dialect, last) {
+  const it = await speaking(`/=${dialect}`, { nodes: 1, flags: ["--drain-window", "500ms"] });
+  t.after(() => it.stop());
+  const clients = await Promise.all(WAYS.map((via) => it.open(`leaving-${via}`, { via })));
+  it.nodes[0].process.signal("SIGTERM");
+  for (const client of clients) {
+    const { message, reconnectAfterMs } = await client.next("server-shutdown", undefined, 15_000);
+    assert.ok(message.length > 0 && reconnectAfterMs >= 0);
+    await within(client.disconnected, 15_000, "being closed");
+    const [why] = Object.values(client.received(last).at(-1) ?? {});
+    assert.ok(typeof why === "string" && why.length > 0, `${last} says why`);
+  }
 }
 
 /**
