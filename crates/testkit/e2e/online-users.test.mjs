@@ -133,11 +133,11 @@ describe("online-users", { timeout: 300_000 }, () => {
 
     test("a notification by a back end reaches its user", TEST, async () => {
       const grace = await open("b7", { at: 1 });
-      const body = { userId: named("b7"), type: "like", title: "News", message: "ada liked your post" };
+      const body = { userId: named("b7"), type: "like", title: "News", message: "ada liked your post", data: { postId: 7, type: "no other" } };
       const { status } = await it.post("/api/v1/notifications", body, { headers: { authorization: `Bearer ${API_KEY}` } });
       assert.ok(status === 200 || status === 201, `${status}`);
-      const { type, message, timestamp } = await grace.next("notification");
-      assert.deepEqual([type, message, typeof timestamp], ["like", "ada liked your post", "string"]);
+      const { type, message, postId, timestamp } = await grace.next("notification");
+      assert.deepEqual([type, message, postId, typeof timestamp], ["like", "ada liked your post", 7, "string"]);
     });
 
     test("bad input is an error and goes nowhere", TEST, async () => {

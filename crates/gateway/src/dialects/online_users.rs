@@ -4,13 +4,14 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde_json::Value;
 use trunkline_adapter::Fill;
 use trunkline_hub::{CloseReason, Encoded, Event, Refusal, Socket};
 use trunkline_protocol::{
     Code, Failure,
     lenient::{RoomRef, Text},
     limits,
-    native::{Content, Join, Message, MissedItem, Nothing, Sent},
+    native::{Content, Join, Message, MissedItem, Nothing, Notification, Sent},
     online_users::{self as words, DirectMessage, ErrorMessage, RoomMessage, SendMessage, event as name},
 };
 
@@ -69,7 +70,7 @@ impl Dialect for OnlineUsers {
             Effect::Typing { user, started, .. } => {
                 Encoded::event(name::USER_TYPING, &words::UserTyping { user_id: user, is_typing: started })
             }
-            Effect::Notification(notification) => Encoded::event(name::NOTIFICATION, notification),
+            Effect::Notification(notification) => notified(notification),
             Effect::Shutdown { reconnect_after } => Encoded::event(name::SERVER_SHUTDOWN, &shutdown(reconnect_after)),
             // The document has no words for these: presence is told as lists, the rest not at all.
             Effect::Online { .. }
@@ -194,7 +195,7 @@ async fn missed(domain: &Arc<Domain>, socket: &Socket) -> Result<(), Failure> {
             match item {
                 MissedItem::Message(message) => messages.extend(direct(message)),
                 MissedItem::Notification(notification) => {
-                    socket.emit(Encoded::event(name::NOTIFICATION, notification));
+                    socket.emit(notified(notification));
                 }
             }
         }
@@ -205,6 +206,19 @@ async fn missed(domain: &Arc<Domain>, socket: &Socket) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Back ends of the document put fields of their own beside `type` and `message`: here those of `data`.
+fn notified(notification: &Notification) -> Encoded {
+    let mut fields = serde_json::to_value(notification).unwrap_or_default();
+    if let Some(Value::Object(data)) = fields.get("data").cloned()
+        && let Some(fields) = fields.as_object_mut()
+    {
+        for (field, value) in data {
+            fields.entry(field).or_insert(value);
+        }
+    }
+    Encoded::event(name::NOTIFICATION, &fields)
 }
 
 fn error(message: &str) -> Encoded {
