@@ -155,7 +155,7 @@ const DIALECTS = {
       ...[[], [{}], [""], ["undefined"], [bob.userId], [`user:${bob.userId}`]].map((args) => ["subscribe", ...args]),
       ...[[], [{}], [{ title: "forged", message: "forged" }], [{ userId: "undefined", title: "x" }], [{ userId: bob.userId, title: {} }]].map((args) => ["send-notification", ...args]),
       ...[[], [{}], [""], [LONG_ID]].flatMap((args) => [["join-document", ...args], ["leave-document", ...args]]),
-      ...[[], [{}], [{ docId: "d" }], [{ docId: "d", content: 5 }], [{ docId: LONG_ID, content: "c" }], [{ docId: "d", content: "x".repeat(900_000) + "é".repeat(60_000) }]].map((args) => ["edit", ...args]),
+      ...[[], [{}], [{ docId: "d" }], [{ docId: "d", content: 5 }], [{ docId: LONG_ID, content: "c" }]].map((args) => ["edit", ...args]),
       ...[[], [{ docId: "d" }], [{ docId: "never-opened", position: 1 }]].map((args) => ["cursor-move", ...args]),
       ...[[], [{}], [{ name: null }], [{ name: "" }], ["Alice"]].map((args) => ["save-data", ...args]),
       ["no-such-event", 1],
