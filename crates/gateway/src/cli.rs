@@ -55,6 +55,7 @@ fn command() -> Command {
                         .long("secret")
                         .env("TRUNKLINE_JWT_SECRET")
                         .hide_env_values(true)
+                        .allow_hyphen_values(true)
                         .required(true)
                         .help("The key that the nodes were given as --jwt-secret"),
                 )
@@ -72,7 +73,10 @@ fn flag(setting: &'static Setting) -> Arg {
     if let Some(default) = setting.default {
         help += &format!(" [default: {default}]");
     }
+    // A key in PEM begins with dashes, and a secret may.
+    let dashes = setting.secret || setting.value.contains("PEM");
     let arg = Arg::new(setting.name).long(setting.name).value_name(setting.value).help(help);
+    let arg = arg.allow_hyphen_values(dashes);
     // A switch may stand alone.
     if setting.value == "on|off" { arg.num_args(0..=1).default_missing_value("on") } else { arg }
 }

@@ -84,7 +84,7 @@ const DIALECTS = {
         ...[[], [{}], ["text"], [{ receiverId }], [{ text: "x" }], [{ receiverId, text: LONG }], [{ receiverId: {}, text: "forged" }], [{ roomId: room }], [{ roomId: room, message: LONG }]].map((args) => ["sendMessage", ...args]),
         ...NO_TEXT.map((text) => ["sendMessage", { receiverId, text }]),
         ["sendMessage", { receiverId: "undefined", text: "forged" }],
-        ...[[], [{}], [{ receiverId }], [{ receiverId, isTyping: "yes" }], [{ isTyping: true }], [{ receiverId: LONG_ID, isTyping: true }], [{ receiverId: "undefined", isTyping: true }]].map((args) => ["typing", ...args]),
+        ...[[], [{}], [{ receiverId, isTyping: "yes" }], [{ isTyping: true }], [{ receiverId: LONG_ID, isTyping: true }], [{ receiverId: "undefined", isTyping: true }]].map((args) => ["typing", ...args]),
         ["listOnlineUsers", { limit: "many" }],
         ["noSuchEvent", {}],
         ...guarded(bob).flatMap((roomId) => [["joinRoom", roomId], ["sendMessageToRoom", { roomId, message: "forged" }], ["sendMessage", { roomId, message: "forged" }]]),
