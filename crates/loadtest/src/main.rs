@@ -37,13 +37,19 @@ const INVALID: u8 = 3;
 const UNCLEAN: u8 = 4;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    run(&Cli::parse()).await.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Workload::Compare { directory, markdown, preface } = &cli.workload {
         compare::run(directory, markdown.as_deref(), preface.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let outcome = workload::run(&cli).await?;
+    let outcome = workload::run(cli).await?;
     print!("{}", outcome.table());
     if let Some(path) = &cli.site.json {
         let json = serde_json::to_vec_pretty(&outcome)?;
