@@ -11,11 +11,11 @@
 //! - A full buffer names no socket, and drops the newest packet. Each socket is addressed alone, so that it can be closed.
 //! - Nothing closes a connection that has a full buffer or a peer that doesn't read. WebSocket connections are closed
 //!   through their byte stream, polling sessions by posting the Engine.IO close packet to ourselves.
-//! - A poll whose client is gone is dropped and nothing else happens: [`polls`] sees to it that its session ends.
+//! - A poll whose client is gone is dropped and nothing else happens: `polls` sees to it that its session ends.
 //! - Headers of the first request keep hyper's read buffer alive for as long as the session: they are copied.
 //!
-//! In reading order: here, the lane; [`extract`], what the library calls for connections and events; [`way_out`], a socket's
-//! outbox; [`link`], the door into the library; [`sessions`], what is known by session; [`polls`], those that break off; [`request`], what HTTP brings.
+//! In reading order: here, the lane; `extract`, what the library calls for connections and events; `way_out`, a socket's
+//! outbox; `link`, the door into the library; `sessions`, what is known by session; `polls`, those that break off; `request`, what HTTP brings.
 
 mod extract;
 mod link;
