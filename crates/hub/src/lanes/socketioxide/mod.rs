@@ -162,7 +162,7 @@ impl SocketioxideLane {
         self.0.links.remove(namespace);
     }
 
-    /// Answers an HTTP request to [`PATH`]. The connection's [`CloseHandle`] and [`PeerAddress`] are expected in
+    /// Answers an HTTP request to [`PATH`]. The connection's [`CloseHandle`] and [`PeerAddress`](crate::PeerAddress) are expected in
     /// the request's extensions.
     pub async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let query = Query::of(&request);
