@@ -185,8 +185,9 @@ impl Namespace {
         socket.join(id.room());
         // A node that is cut off from the others still serves its own clients.
         let _ = self.heard(&socket.rooms()).await;
-        self.enter(&socket);
+        self.insert(&socket);
         entering.done();
+        metrics::accepted(socket.transport());
         Ok(socket)
     }
 
@@ -194,18 +195,19 @@ impl Namespace {
         let Recovery { id, state } = self.0.handler.recover(self, handshake).await?;
         let socket = Socket::recovered(id, self.clone(), handshake.clone(), Arc::clone(outbox), state);
         let entering = Entering::through(&self.0.door, &socket).ok()?;
+        // From here on the one whose connection was lost finds that it has a successor.
+        self.insert(&socket);
         socket.join(socket.id().room());
         if !self.0.handler.recovering(&socket).await {
             return None;
         }
-        self.enter(&socket);
         entering.done();
+        metrics::accepted(socket.transport());
         Some(socket)
     }
 
-    fn enter(&self, socket: &Socket) {
+    fn insert(&self, socket: &Socket) {
         self.0.sockets.write().insert(socket.id().clone(), socket.clone());
-        metrics::accepted(socket.transport());
     }
 
     /// Waits until what other nodes send to `rooms` arrives on this one, if it has members in them. Whether it does: not
@@ -354,6 +356,7 @@ impl<'a> Entering<'a> {
 impl Drop for Entering<'_> {
     fn drop(&mut self) {
         if !self.is_in {
+            self.socket.namespace().forget(self.socket);
             for room in self.socket.rooms() {
                 self.socket.leave(&room);
             }

@@ -170,7 +170,8 @@ impl Domain {
             Ok(plan) => {
                 returning.plan = Some(plan);
                 recoverable.set_returning(returning);
-                true
+                // Before the client hears that it is back: it may be cut off again at once.
+                self.session_is_written(socket).await.is_ok()
             }
             Err(doubt) => {
                 tracing::debug!(?doubt, "a client can't be put back");
@@ -379,13 +380,12 @@ impl Domain {
 
     /// A socket is gone: its client may come back within the window, unless one of the two said farewell.
     pub(crate) fn end_session(self: &Arc<Self>, socket: &Socket, reason: CloseReason) {
-        let Some(recoverable) = Recoverable::of(socket) else { return };
+        if Recoverable::of(socket).is_none() {
+            return;
+        }
         // Who came back on this node has its name now.
         let came_back = |socket: &Socket| socket.namespace().socket(socket.id()).is_some_and(|other| !other.is(socket));
         let may_come_back = reason.how() == Close::Transport && reason != CloseReason::ParseError;
-        if recoverable.is_recovering() {
-            return;
-        }
         let (domain, socket) = (Arc::clone(self), socket.clone());
         self.tasks.spawn(async move {
             let Some(recoverable) = Recoverable::of(&socket) else { return };

@@ -81,6 +81,10 @@ impl Session {
     /// Lets the socket call itself something.
     pub fn set_name(&self, name: &str) {
         *self.name.lock() = Some(name.into());
+        // Who comes back as what it was does not say its name again, and the store does not know it.
+        if let Some(recoverable) = &self.recoverable {
+            recoverable.not_again();
+        }
     }
 
     /// The answer that is about to go out says what the socket has of a conversation; what is newer follows it.

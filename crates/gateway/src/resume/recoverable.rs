@@ -24,6 +24,9 @@ const UNPROVEN: &str = "-";
 /// Messages that are held for a socket while it is put back; more than that is no longer worth it.
 const EARLY: usize = 1_000;
 
+/// No room is called so.
+const NO_ROOM: &str = "";
+
 /// From where on a socket was owed what is stored in a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -232,6 +235,11 @@ impl Recoverable {
             None => notes.rooms.push((Arc::clone(room), seen)),
         }
         notes.begun
+    }
+
+    /// There is more to the socket than can be put back: its client comes in as a new one. Written with the next change.
+    pub(crate) fn not_again(&self) {
+        self.note(&NO_ROOM.into(), Some(Seen::Unknown));
     }
 
     /// The socket is in: from now on it counts.
