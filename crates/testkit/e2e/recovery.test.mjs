@@ -42,6 +42,10 @@ describe("with connection state recovery", { timeout: 300_000 }, () => {
       await heard(bob, 1, 2, 3, 4, 5);
       await bob.request("message:send", { conversationId: name, content: "thanks" });
       await ada.next("message:new", ({ content }) => content === "thanks");
+      await withRedis(it, async (redis) => {
+        new Emitter(redis, { key: it.prefix }).in(id).emit("direct", { to: id });
+        assert.deepEqual(await bob.next("direct"), { to: id });
+      });
       const { members } = await ada.request("conversation:members", { conversationId: name });
       assert.deepEqual(members.map(({ userId }) => userId).sort(), [`ada-${name}`, `bob-${name}`]);
       assert.equal(members.find(({ userId }) => userId === `bob-${name}`).sockets, 1);
