@@ -10,11 +10,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use trunkline_store::{
     InboxItem, Joined, Keep, LogLimits, NewEntry, NodeIdentity, NodeLoad, Position, Receipt, Result, Session, Store,
+    Waiting,
 };
 use trunkline_testkit::RedisServer;
 
 /// Answers are held back so long that whatever does not depend on them is sent by then.
-const HELD_BACK: Duration = Duration::from_millis(40);
+const HELD_BACK: Duration = Duration::from_millis(100);
 
 /// A way to Redis that counts how often somebody asks after having been answered.
 #[derive(Default)]
@@ -117,6 +118,10 @@ async fn a_connect_a_join_and_a_send_are_one_round_trip_each() {
 
             let message = NewEntry { conversation: room.clone(), participants: vec![user.clone()], ..entry(Some(n)) };
             is_one("a send", turns.of(store.log.append(message, &[])).await.1);
+            let direct = NewEntry { conversation: format!("dm:{user}:x"), ..entry(Some(n)) };
+            let waiting = Waiting { user: "x", body: "{}" };
+            let direct = turns.of(store.log.append_for(direct, &[], &waiting)).await;
+            is_one("a direct message to somebody who is offline", direct.1);
             is_one("a receipt", turns.of(store.receipts.mark(&room, &user, Receipt::Read, 1)).await.1);
             let item = InboxItem { id: n.into(), body: "{}".into() };
             is_one("a notification", turns.of(store.inbox.push(&user, &item, Keep::IfOffline)).await.1);
