@@ -201,4 +201,13 @@ mod tests {
         let item = read(&InboxItem { id: "n".into(), body: body.clone() }).unwrap();
         assert_eq!(serde_json::to_string(&item).unwrap(), body);
     }
+
+    #[test]
+    fn a_message_is_where_its_item_is_named_after() {
+        let body = r#"{"kind":"message","conversationId":"dm:a:b","senderId":"a","content":"hi","type":"text","timestamp":"t"}"#;
+        let item = InboxItem { id: "dm:a:b:0af3:7".into(), body: body.into() };
+        let Some(MissedItem::Message(message)) = read(&item) else { panic!("not read as a message") };
+        let stored = Stored { id: item.id, seq: 7, epoch: "0af3".into() };
+        assert_eq!((message.stored, message.content.content.as_str()), (Some(stored), "hi"));
+    }
 }

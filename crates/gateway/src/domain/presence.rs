@@ -194,14 +194,9 @@ impl Domain {
     /// The presence of these users, in the order asked.
     ///
     /// # Errors
-    /// Too many, or the store is away.
+    /// `invalid`, `too_large` or `unavailable`.
     pub async fn presence_of(&self, users: &[String]) -> Result<native::PresenceUsers, Failure> {
-        if users.len() > limits::PRESENCE_IDS {
-            return Err(Failure::new(
-                Code::TooLarge,
-                format!("userIds has more than {} entries", limits::PRESENCE_IDS),
-            ));
-        }
+        check_users(users)?;
         let users = self.store.presence.get(users).await.map_err(|error| store_failure(&error))?;
         Ok(native::PresenceUsers { users: users.into_iter().map(wire).collect() })
     }
@@ -211,9 +206,7 @@ impl Domain {
     /// # Errors
     /// `invalid`, `too_large` beyond what one socket can watch, or `unavailable`: then it watches none of them.
     pub async fn watch(&self, socket: &Socket, users: &[String]) -> Result<native::PresenceUsers, Failure> {
-        for user in users {
-            ids::check_user("userIds", user)?;
-        }
+        check_users(users)?;
         let rooms: Vec<RoomName> = users.iter().map(|user| ids::watchers_room(user).into()).collect();
         let watched = socket.rooms().iter().filter(|room| ids::is_watchers_room(room)).count();
         if watched + rooms.len() > limits::WATCHES {
@@ -259,6 +252,15 @@ impl Domain {
             cursor: page.cursor,
         })
     }
+}
+
+/// Checks users that are asked about together.
+fn check_users(users: &[String]) -> Result<(), Failure> {
+    if users.len() > limits::PRESENCE_IDS {
+        let text = format!("userIds has more than {} entries", limits::PRESENCE_IDS);
+        return Err(Failure::new(Code::TooLarge, text));
+    }
+    users.iter().try_for_each(|user| ids::check_user("userIds", user))
 }
 
 fn wire(user: UserPresence) -> native::UserPresence {
