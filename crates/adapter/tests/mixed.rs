@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -21,25 +21,36 @@ struct Mixed {
     nodes: [Node; 2],
     peers: [Peer; 2],
     clients: Vec<Client>,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
+
+const DYNAMIC: &str = "/dynamic-1";
 
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 
 impl Mixed {
     async fn start(node_mode: &str, package: &str, mode: Mode) -> Self {
-        Self::start_with(json!({ "mode": node_mode, "package": package }), mode).await
+        let node = json!({ "mode": node_mode, "package": package });
+        Self::start_with([node.clone(), node], ClusterOptions { mode, ..ClusterOptions::default() }).await
     }
 
-    async fn start_with(mut options: Value, mode: Mode) -> Self {
+    async fn start_with([a, b]: [Value; 2], member: ClusterOptions) -> Self {
         let redis = RedisServer::start().await;
-        options["urls"] = json!([redis.url()]);
-        let (a, b) = tokio::join!(Node::start_with(options.clone()), Node::start_with(options));
-        let peers = [Peer::start_as(&redis, mode).await, Peer::start_as(&redis, mode).await];
-        for peer in &peers {
-            peer.cluster.listen(std::sync::Arc::new(Greeter));
-        }
-        let mut it = Self { nodes: [a, b], peers, clients: Vec::new(), _redis: redis };
+        let node = async |mut options: Value| {
+            options["urls"] = json!([redis.url()]);
+            Node::start_with(options).await
+        };
+        let (a, b) = tokio::join!(node(a), node(b));
+        let peer = async || {
+            let own = ClusterOptions { redis: Some(topology(&redis)), ..member.clone() };
+            let peer = Peer::start_with(ClusterOptions { uid: ClusterOptions::default().uid, ..own }).await;
+            assert!(peer.cluster.ready(SOON).await, "the member did not join");
+            peer.cluster.listen(Arc::new(Greeter));
+            peer.serve_dynamic();
+            peer
+        };
+        let peers = [peer().await, peer().await];
+        let mut it = Self { nodes: [a, b], peers, clients: Vec::new(), redis };
         for (number, room) in ROOMS.into_iter().enumerate() {
             let rooms = ["all", room];
             let client = match number {
@@ -99,7 +110,7 @@ struct Greeter;
 #[async_trait]
 impl ServerEvents for Greeter {
     async fn event(&self, namespace: &str, event: Encoded) -> Option<String> {
-        assert_eq!(namespace, ROOT);
+        assert!(namespace == ROOT || namespace == DYNAMIC, "{namespace}");
         Some(format!("\"heard {}\"", event.event_name().unwrap_or_default()))
     }
 }
@@ -239,6 +250,124 @@ async fn acks_come_from_all_clients(it: &mut Mixed) {
     assert_eq!(received.map(|questions| questions.len()), expected);
 }
 
+/// A client that does not answer costs a Node server its own time-out, and not the cluster's.
+async fn acks_that_do_not_come_are_given_up(it: &mut Mixed) {
+    let mut silent = it.peers[1].client(&["silent"]).await;
+    let ask = "return await new Promise((done) => io.in(['silent', 'a']).timeout(500).emit('q', 5, (error, acks) => done([!!error, acks])))";
+    for node in &mut it.nodes {
+        assert_eq!(node.run(ask).await, json!([true, ["a"]]));
+    }
+    let (cluster, targets) = (&it.peers[0].cluster, rooms(&["silent", "a"]));
+    let asked = cluster.emit_with_acks(ROOT, Encoded::event("q", &5), &targets, Duration::from_millis(500));
+    let acks = asked.await.unwrap();
+    assert_eq!((acks.answers.len(), acks.clients, acks.missing), (1, 2, 0));
+    for _ in 0..3 {
+        support::expect(&mut silent, "q", json!([5])).await;
+    }
+    silent.close().await;
+    assert_eq!(it.received().await.map(|questions| questions.len()), [3, 0, 0, 0]);
+}
+
+/// What `fetchSockets` gives a Node server is as good as a socket of its own.
+async fn a_socket_elsewhere_is_as_good_as_one_here(it: &mut Mixed, with_acks: bool) {
+    let node = &mut it.nodes[0];
+    let done = "await io.fetchSockets();";
+    for (number, room) in [(1, "b"), (2, "c")] {
+        let sids = node
+            .run(&format!(
+                "const [s] = await io.in('{room}').fetchSockets(); s.join('far'); {done} s.emit('n', {number}); \
+                 const there = await io.in('far').fetchSockets(); s.leave('far'); {done} \
+                 return [[s.id], there.map((s) => s.id), (await io.in('far').fetchSockets()).map((s) => s.id)]"
+            ))
+            .await;
+        assert_eq!((&sids[0], &sids[2]), (&sids[1], &json!([])), "{room}");
+    }
+    if with_acks {
+        let ask = "const [s] = await io.in('d').fetchSockets(); return await s.timeout(3000).emitWithAck('n', 3)";
+        assert_eq!(node.run(ask).await, "d");
+    }
+    let passer = it.peers[0].client(&["passing"]).await;
+    let passing = it.peers[0].socket(passer.sid());
+    it.nodes[1].run("const [s] = await io.in('passing').fetchSockets(); s.disconnect()").await;
+    eventually(SOON, "the socket gone", || async { passing.namespace().socket(passing.id()).is_none() }).await;
+    let last = if with_acks { vec![3] } else { vec![] };
+    assert_eq!(it.received().await, [vec![], vec![1], vec![2], last]);
+}
+
+async fn a_dynamic_namespace_is_a_cluster_of_its_own(it: &mut Mixed) {
+    let mut clients = Vec::new();
+    for node in &mut it.nodes {
+        clients.push(node.client_of(DYNAMIC, &["all"]).await);
+    }
+    for peer in &it.peers {
+        clients.push(peer.client_of(DYNAMIC, &["all"]).await);
+    }
+    for peer in &it.peers {
+        let all = || async { peer.cluster.server_count(DYNAMIC).await.ok() == Some(4) };
+        eventually(SOON, "all four counted", all).await;
+    }
+    for node in &mut it.nodes {
+        node.run(&format!("while (await io.of('{DYNAMIC}').adapter.serverCount() < 4) {{}}")).await;
+        let fetch = format!("return (await io.of('{DYNAMIC}').in('all').fetchSockets()).length");
+        assert_eq!(node.run(&fetch).await, 4);
+    }
+    it.nodes[0].run(&format!("io.of('{DYNAMIC}').on('hello', (n, done) => done('from node'))")).await;
+    let ask = format!("return await io.of('{DYNAMIC}').serverSideEmitWithAck('hello', 1)");
+    let answers = it.nodes[1].run(&ask).await;
+    assert_eq!(sorted(&answers), sorted(&json!(["from node", "heard hello", "heard hello"])));
+    for (number, node) in it.nodes.iter_mut().enumerate() {
+        node.run(&format!("io.of('{DYNAMIC}').to('all').emit('n', {number})")).await;
+    }
+    for (number, peer) in it.peers.iter().enumerate() {
+        peer.cluster.emit(DYNAMIC, Encoded::event("n", &(number + 2)), &Targets::room("all"), false);
+    }
+    for client in &mut clients {
+        let mut numbers = Vec::new();
+        for _ in 0..4 {
+            numbers.push(client.wait_for("n", SOON).await[0].as_u64());
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3].map(Some));
+    }
+    for client in clients {
+        client.close().await;
+    }
+    assert_eq!(it.received().await, [const { Vec::<u64>::new() }; 4], "nobody outside hears of it");
+}
+
+async fn an_emitter_reaches_exactly_its_targets(it: &mut Mixed) {
+    let ids: Vec<String> = it.clients.iter().map(|client| client.sid().to_owned()).collect();
+    let done = "await io.fetchSockets();";
+    let node = &mut it.nodes[0];
+    node.run(&format!(
+        "emitter.emit('n', 1); emitter.to('c').emit('n', 2); emitter.to(['a', 'd']).emit('n', 3); \
+         emitter.except('b').emit('n', 4); emitter.to('{}').to('{}').emit('n', 5); emitter.to('all').except(['c', 'd']).emit('n', 6); \
+         emitter.of('{DYNAMIC}').emit('n', 7); emitter.volatile.to('d').emit('n', 8); emitter.compress(true).to('c').emit('n', 9)",
+        ids[1], ids[2]
+    ))
+    .await;
+    node.run(&format!(
+        "emitter.in(['a', 'c']).socketsJoin(['e', 'f']); {done} emitter.to('e').emit('n', 10); \
+         emitter.in('c').socketsLeave('e'); emitter.to('e').emit('n', 11); emitter.in('e').except('a').socketsJoin('none'); \
+         {done} emitter.to('none').emit('n', 12); emitter.serverSideEmit('hello', 'from emitter')"
+    ))
+    .await;
+    for node in &mut it.nodes {
+        node.run("while (!heard.some((args) => args[0] === 'from emitter')) await new Promise(setImmediate)").await;
+    }
+    let [mut a, mut b, mut c, mut d] = it.received().await;
+    for numbers in [&mut a, &mut b, &mut c, &mut d] {
+        numbers.sort_unstable();
+    }
+    assert_eq!((a, b), (vec![1, 3, 4, 6, 10, 11], vec![1, 5, 6]));
+    assert_eq!((c, d), (vec![1, 2, 4, 5, 9, 10], vec![1, 3, 4, 8]));
+    let mut passing = [it.nodes[1].client(&["passing"]).await, it.peers[0].client(&["passing"]).await];
+    it.nodes[0].run("emitter.in('passing').disconnectSockets()").await;
+    for client in &mut passing {
+        client.closed(SOON).await;
+    }
+}
+
 async fn disconnects_reach_everyone(it: &mut Mixed) {
     it.nodes[0].run("io.in('c').disconnectSockets()").await;
     it.clients[2].closed(SOON).await;
@@ -251,42 +380,72 @@ async fn disconnects_reach_everyone(it: &mut Mixed) {
     .await;
 }
 
-async fn all_of_it(node_mode: &str, package: &str, mode: Mode, serves_all_rooms: bool) {
-    let mut it = Mixed::start(node_mode, package, mode).await;
-    broadcasts_reach_exactly_their_targets(&mut it).await;
-    flags_are_kept(&mut it).await;
-    everyone_finds_everyone(&mut it, serves_all_rooms).await;
-    sockets_join_and_leave_everywhere(&mut it).await;
-    servers_talk_to_each_other(&mut it).await;
-    acks_come_from_all_clients(&mut it).await;
-    disconnects_reach_everyone(&mut it).await;
+impl Mixed {
+    async fn all_of_it(&mut self, classic: bool) {
+        broadcasts_reach_exactly_their_targets(self).await;
+        flags_are_kept(self).await;
+        everyone_finds_everyone(self, classic).await;
+        sockets_join_and_leave_everywhere(self).await;
+        servers_talk_to_each_other(self).await;
+        acks_come_from_all_clients(self).await;
+        acks_that_do_not_come_are_given_up(self).await;
+        a_socket_elsewhere_is_as_good_as_one_here(self, true).await;
+        a_dynamic_namespace_is_a_cluster_of_its_own(self).await;
+        // The emitter has the classic format alone, and so have all servers' lists of rooms.
+        if classic {
+            an_emitter_reaches_exactly_its_targets(self).await;
+        }
+        disconnects_reach_everyone(self).await;
+    }
+}
+
+async fn all_of_it(node_mode: &str, package: &str, mode: Mode) {
+    Mixed::start(node_mode, package, mode).await.all_of_it(node_mode == "classic").await;
 }
 
 const CURRENT: &str = "@socket.io/redis-adapter";
 
 #[tokio::test]
 async fn a_classic_cluster_works_in_every_direction() {
-    all_of_it("classic", CURRENT, Mode::Classic(Listen::Rooms), true).await;
+    all_of_it("classic", CURRENT, Mode::Classic(Listen::Rooms)).await;
 }
 
 #[tokio::test]
 async fn so_it_does_by_pattern() {
-    all_of_it("classic", CURRENT, Mode::Classic(Listen::Pattern), true).await;
+    all_of_it("classic", CURRENT, Mode::Classic(Listen::Pattern)).await;
 }
 
 #[tokio::test]
 async fn a_dynamic_sharded_cluster_works_in_every_direction() {
-    all_of_it("dynamic", CURRENT, Mode::Sharded(SubscriptionMode::Dynamic), false).await;
+    all_of_it("dynamic", CURRENT, Mode::Sharded(SubscriptionMode::Dynamic)).await;
 }
 
 #[tokio::test]
 async fn so_does_a_static_one() {
-    all_of_it("static", CURRENT, Mode::Sharded(SubscriptionMode::Static), false).await;
+    all_of_it("static", CURRENT, Mode::Sharded(SubscriptionMode::Static)).await;
 }
 
 #[tokio::test]
 async fn so_does_a_dynamic_private_one() {
-    all_of_it("dynamic-private", CURRENT, Mode::Sharded(SubscriptionMode::DynamicPrivate), false).await;
+    all_of_it("dynamic-private", CURRENT, Mode::Sharded(SubscriptionMode::DynamicPrivate)).await;
+}
+
+/// One of the Node servers answers on the requesters' own channels, and so do ours; the other on the common one.
+#[tokio::test]
+async fn another_prefix_and_channels_of_one_s_own_for_answers_change_nothing() {
+    let node = |specific| {
+        let options = json!({ "key": "other*", "publishOnSpecificResponseChannel": specific });
+        json!({ "mode": "classic", "package": CURRENT, "options": options })
+    };
+    let member =
+        ClusterOptions { prefix: "other*".to_owned(), specific_response_channel: true, ..ClusterOptions::default() };
+    let mut it = Mixed::start_with([node(true), node(false)], member).await;
+    // Members of another cluster on the same Redis, in rooms of the same names.
+    let stranger = Peer::start(&it.redis).await;
+    let mut outside = stranger.client(&["all", "a", "c"]).await;
+    it.all_of_it(true).await;
+    stranger.emit("end", 0, &Targets::everyone());
+    support::expect(&mut outside, "end", json!([0])).await;
 }
 
 /// Earlier versions of Node's adapter, installed beside the current one. Acks from all clients exist since 7.2.
@@ -294,15 +453,16 @@ async fn so_does_a_dynamic_private_one() {
 async fn earlier_versions_of_node_s_adapter_work_alike() {
     for package in ["redis-adapter-7-2", "redis-adapter-8-0", "redis-adapter-8-1", "redis-adapter-8-2"] {
         println!("{package}");
-        all_of_it("classic", package, Mode::default(), true).await;
+        all_of_it("classic", package, Mode::default()).await;
     }
     println!("redis-adapter-7-0, which needs a client library of its time");
-    let options = json!({ "mode": "classic", "package": "redis-adapter-7-0", "client": "ioredis" });
-    let mut it = Mixed::start_with(options, Mode::default()).await;
+    let node = json!({ "mode": "classic", "package": "redis-adapter-7-0", "client": "ioredis" });
+    let mut it = Mixed::start_with([node.clone(), node], ClusterOptions::default()).await;
     broadcasts_reach_exactly_their_targets(&mut it).await;
     flags_are_kept(&mut it).await;
     everyone_finds_everyone(&mut it, true).await;
     sockets_join_and_leave_everywhere(&mut it).await;
+    a_socket_elsewhere_is_as_good_as_one_here(&mut it, false).await;
     disconnects_reach_everyone(&mut it).await;
 }
 

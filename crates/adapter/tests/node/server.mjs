@@ -26,7 +26,9 @@ const adapter =
 
 const http = createServer();
 const io = new Server(http, { adapter, ...server });
-const emitter = new Emitter(redis);
+io.of(/^\/dynamic-/);
+// The emitter takes a key that is there and undefined at its word.
+const emitter = new Emitter(redis, options.key ? { key: options.key } : {});
 // What the other servers said, for tests that ask.
 const heard = [];
 io.on("hello", (...args) => {
