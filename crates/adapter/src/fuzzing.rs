@@ -16,7 +16,10 @@ use crate::{
     response::Pending,
     sharded::{self, Content, Envelope},
     template::{self, Fill, Part, Payload},
-    transcode::{Reader, event_to_json, event_to_msgpack, first_to_msgpack, json_to_msgpack, to_json, write},
+    transcode::{
+        Reader, event_to_json, event_to_msgpack, first_to_msgpack, json_to_msgpack, replace_lone_surrogates, to_json,
+        write,
+    },
 };
 
 /// A member with the namespace `/` and no sockets, which keeps nothing of what it receives.
@@ -108,8 +111,8 @@ pub fn request(payload: &[u8]) {
     assert_eq!(in_one_spelling(what), Some(expected));
 }
 
-/// Events are handed on as they were written, with spaces and escapes: JSON has many ways to say the same. `None` when
-/// it can't be read without mending it first.
+/// Events are handed on as they were written, with spaces and escapes: JSON has many ways to say the same. Msgpack has
+/// no way to say half of a surrogate pair. `None` when serde_json reads it as something else.
 fn in_one_spelling(mut what: What) -> Option<What> {
     let event = match &mut what {
         What::ServerSideEmit(event) => event.as_mut()?,
@@ -119,7 +122,8 @@ fn in_one_spelling(mut what: What) -> Option<What> {
     if event.text.contains("$serde_json") {
         return None;
     }
-    let value: Value = serde_json::from_str(&event.text).ok()?;
+    let mended = replace_lone_surrogates(&event.text);
+    let value: Value = serde_json::from_str(mended.as_deref().unwrap_or(&event.text)).ok()?;
     *event = Encoded::new(value.to_string(), std::mem::take(&mut event.attachments));
     Some(what)
 }

@@ -13,6 +13,8 @@ pub(crate) mod write;
 
 pub(crate) use read::{Reader, Token};
 pub(crate) use to_json::{event_to_json, to_json};
+#[cfg(any(fuzzing, test))]
+pub(crate) use to_msgpack::replace_lone_surrogates;
 pub(crate) use to_msgpack::{event_to_msgpack, fields_to_msgpack, first_to_msgpack, json_to_msgpack};
 
 /// How deep values may be nested. The same limit as serde_json's, so that what comes in can go out.

@@ -229,7 +229,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
 }
 
 /// Replaces each `\uD800`…`\uDFFF` that is half of no pair by `\ufffd`. `None` when there is none.
-fn replace_lone_surrogates(text: &str) -> Option<String> {
+pub(crate) fn replace_lone_surrogates(text: &str) -> Option<String> {
     let mut fixed = String::with_capacity(text.len());
     let mut changed = false;
     let mut rest = text;
