@@ -15,6 +15,7 @@ describe("with connection state recovery", { timeout: 300_000 }, () => {
   let it;
   before(async () => {
     it = await sharedCluster({ nodes: 2, flags: ON });
+    await proving(it);
   });
   after(() => it?.stop());
 
@@ -272,7 +273,7 @@ describe("with connection state recovery", { timeout: 300_000 }, () => {
 });
 
 test("a client of a node that was killed is on another what it was", { timeout: 120_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 2, flags: ON });
+  const it = await recovering(t, { nodes: 2, flags: ON });
   const ada = await it.connect("ada", { at: 1 });
   const readers = [];
   for (let n = 0; n < 20; n += 1) readers.push(await it.connect(`reader-${n}`, { at: 0 }));
@@ -296,7 +297,7 @@ test("a client of a node that was killed is on another what it was", { timeout: 
 });
 
 test("a client that a draining node sends away is on another what it was", { timeout: 60_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 2, flags: [...ON, "--drain-window", "100ms"] });
+  const it = await recovering(t, { nodes: 2, flags: [...ON, "--drain-window", "100ms"] });
   const ada = await it.connect("ada", { at: 1 });
   const bob = await it.connect("bob", { at: 0 });
   for (const each of [ada, bob]) await each.join("general");
@@ -312,7 +313,7 @@ test("a client that a draining node sends away is on another what it was", { tim
 });
 
 test("beyond the window a client comes in as a new one", { timeout: 60_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 2, flags: [...ON, "--recovery-window", "500ms"] });
+  const it = await recovering(t, { nodes: 2, flags: [...ON, "--recovery-window", "500ms"] });
   const { ada, bob } = await pair(it);
   await cut(bob);
   await withRedis(it, (redis) => eventually(async () => assert.equal(await roomsOf(redis, bob), undefined), WAIT_MS));
@@ -326,7 +327,7 @@ test("beyond the window a client comes in as a new one", { timeout: 60_000 }, as
 });
 
 test("what was trimmed can't be made up for: the client comes in as a new one", { timeout: 60_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 2, flags: [...ON, "--log-max-entries", "5"] });
+  const it = await recovering(t, { nodes: 2, flags: [...ON, "--log-max-entries", "5"] });
   const { ada, bob } = await pair(it);
   await cut(bob);
   for (let n = 2; n <= 20; n += 1) await say(ada, "general", n);
@@ -336,7 +337,7 @@ test("what was trimmed can't be made up for: the client comes in as a new one", 
 });
 
 test("after a restart of Redis an offset proves nothing", { timeout: 60_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 2, flags: ON, fsync: "always" });
+  const it = await recovering(t, { nodes: 2, flags: ON, fsync: "always" });
   const { ada, bob } = await pair(it);
   await cut(bob);
   await it.redis.kill();
@@ -358,7 +359,7 @@ test("after a restart of Redis an offset proves nothing", { timeout: 60_000 }, a
 });
 
 test("who comes back is asked for a token again", { timeout: 60_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 2, auth: "jwt", flags: ON });
+  const it = await recovering(t, { nodes: 2, auth: "jwt", flags: ON });
   const ada = await it.connect(undefined, { at: 0, auth: { token: await token("ada") } });
   const bob = await it.connect(undefined, { at: 0, auth: { token: await token("bob") } });
   for (const each of [ada, bob]) await each.join("general");
@@ -376,7 +377,7 @@ test("who comes back is asked for a token again", { timeout: 60_000 }, async (t)
 });
 
 test("a node by itself recovers too", { timeout: 60_000 }, async (t) => {
-  const it = await cluster(t, { nodes: 1, flags: ON });
+  const it = await recovering(t, { nodes: 1, flags: ON });
   const { ada, bob } = await pair(it);
   await cut(bob);
   await say(ada, "general", 2);
@@ -391,6 +392,29 @@ test("unless it is switched on, nobody is told how to come back and no event has
   assert.equal(bob.socket._pid, undefined);
   assert.equal(bob.events.find(({ name }) => name === "message:new").args.length, 1);
 });
+
+async function recovering(t, options) {
+  const it = await cluster(t, options);
+  await proving(it);
+  return it;
+}
+
+/** A node that has just joined the others knows of no message that it missed before, and proves nothing until it has looked. */
+async function proving(it) {
+  const ask = async (node, at) => {
+    const auth = it.auth === "jwt" ? (userId) => token(userId).then((token) => ({ auth: { token } })) : () => ({});
+    const [speaker, listener] = await Promise.all(["speaker", "listener"].map(async (role) => it.connect(`${role}-${node.id}`, { at, ...(await auth(`${role}-${node.id}`)) })));
+    for (const each of [speaker, listener]) await each.join(`proof-${node.id}`);
+    let said = 0;
+    await eventually(async () => {
+      await say(speaker, `proof-${node.id}`, (said += 1));
+      await heard(listener, ...upTo(said));
+      assert.notEqual(listener.socket._lastOffset, "-");
+    }, WAIT_MS);
+    for (const each of [speaker, listener]) await each.close();
+  };
+  await Promise.all(it.nodes.map(ask));
+}
 
 async function pair(it) {
   const [ada, bob] = [await it.connect("ada", { at: 0 }), await it.connect("bob", { at: 0 })];
