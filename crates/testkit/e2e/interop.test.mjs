@@ -6,7 +6,7 @@ import { Emitter } from "@socket.io/redis-emitter";
 
 import { TRANSPORTS } from "./client.mjs";
 import { sharedCluster } from "./cluster.mjs";
-import { eventually } from "./eventually.mjs";
+import { eventually, within } from "./eventually.mjs";
 import { nodeServer } from "./node-server.mjs";
 
 /** Node's adapter gives up on a cluster request after 5 s; an answer well before means that every node answered. */
@@ -101,6 +101,17 @@ describe("beside a Node.js server on the same Redis", { timeout: 120_000 }, () =
       assert.equal(await passer.disconnected, "io server disconnect");
     });
   }
+
+  test("Node.js closes whole connections of our clients", { timeout: 20_000 }, async () => {
+    for (const [via, at] of [["websocket", 0], ["polling", 1]]) {
+      const client = await it.connect(`closed-${via}`, { at, via, reconnection: false });
+      await client.join(`closed-${via}`);
+      const closed = new Promise((resolve) => client.socket.io.engine.once("close", resolve));
+      node.io.in(`closed-${via}`).disconnectSockets(true);
+      await within(Promise.all([client.disconnected, closed]), 10_000, `the end of a ${via} connection`);
+      assert.equal(client.socket.io.engine.readyState, "closed");
+    }
+  });
 
   test("our messages, typing and presence reach the clients of the Node.js server", { timeout: 20_000 }, async () => {
     const theirs = await node.connect("shared");
