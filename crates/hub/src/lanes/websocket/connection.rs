@@ -1,5 +1,7 @@
 //! One connection: a task that reads, an outbox that anyone may write, and the sockets of its namespaces.
 
+mod way;
+
 use std::{
     cell::RefCell,
     io::{self, IoSlice, Read},
@@ -18,17 +20,18 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::way::Way;
 use super::{
     Lane,
     frame::{self, Decoder, Message, Next},
-    outbox::{Outbox, PONGS, SLICES, Volatile},
+    outbox::{Outbox, PONGS, SLICES},
     packet::{self, Incoming, Kind},
 };
 use crate::{
     handshake::Handshake,
-    lanes::{Flush, Outbox as LaneOutbox, SendError},
-    packet::{Encoded, Packet},
-    reason::{Close, CloseReason},
+    lanes::{Outbox as LaneOutbox, SendError},
+    packet::Encoded,
+    reason::CloseReason,
     socket::{AckReply, Event, Socket, SocketId},
 };
 
@@ -549,93 +552,5 @@ impl Connection {
     pub(super) fn cut(&self) {
         self.outbox.lock().close();
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
-    }
-}
-
-/// One socket's way out.
-struct Way {
-    connection: Arc<Connection>,
-    namespace: Arc<str>,
-    /// Whether CONNECT is answered. Changes once, under the outbox's lock.
-    open: AtomicBool,
-    /// Whether the client is told how to come back, and takes a text at the end of a packet for an offset.
-    recovers: bool,
-}
-
-impl Way {
-    fn push(&self, frames: &[Bytes], volatile: Volatile) -> Result<(), SendError> {
-        let limit = self.connection.lane.options.outbox_bytes;
-        let mut outbox = self.connection.outbox.lock();
-        if self.open.load(Ordering::Acquire) {
-            outbox.push(frames, volatile, limit)
-        } else {
-            outbox.hold(frames, limit)
-        }
-    }
-
-    /// An event as this client is to get it: the same bytes as everyone of its kind.
-    fn frames<'a>(&self, packet: &'a Packet) -> &'a [Bytes] {
-        let encode = |event: &Encoded| packet::event(&self.namespace, None, event);
-        if self.recovers
-            && let Some(guarded) = packet.guard(encode)
-        {
-            return guarded;
-        }
-        packet.websocket.get_or_init(|| encode(&packet.event))
-    }
-
-    fn flush(&self, flush: Flush) {
-        match flush {
-            Flush::Now => self.connection.flush(),
-            Flush::Soon => self.connection.lane.flushers.add(&self.connection),
-        }
-    }
-}
-
-impl LaneOutbox for Way {
-    fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
-        self.push(self.frames(packet), volatile.then(|| packet.subject()))?;
-        self.flush(flush);
-        Ok(())
-    }
-
-    fn send_with_id(&self, _: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
-        self.push(&packet::event(&self.namespace, Some(id), &packet.event), None)?;
-        self.flush(Flush::Now);
-        Ok(())
-    }
-
-    fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
-        self.push(&packet::ack(&self.namespace, id, args), None)?;
-        self.flush(Flush::Now);
-        Ok(())
-    }
-
-    fn close(&self, how: Close, last: Option<&Packet>) {
-        let last = last.map(|packet| self.frames(packet));
-        if how == Close::Transport {
-            return self.connection.finish(last);
-        }
-        {
-            let mut outbox = self.connection.outbox.lock();
-            last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
-            outbox.push_anyway(packet::disconnect(&self.namespace));
-        }
-        self.connection.flush();
-        if let Some(socket) = self.connection.forget(&self.namespace) {
-            socket.closed(CloseReason::ServerDisconnect);
-        }
-    }
-
-    fn backlog(&self) -> usize {
-        self.connection.outbox.lock().bytes()
-    }
-
-    fn transport(&self) -> &'static str {
-        "websocket"
-    }
-
-    fn recovers(&self) -> bool {
-        self.recovers
     }
 }

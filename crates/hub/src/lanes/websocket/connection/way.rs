@@ -1,0 +1,107 @@
+//! What one socket says: into the outbox that it shares with the other namespaces of its connection.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+
+use super::Connection;
+use crate::{
+    lanes::{
+        Flush, Outbox, SendError,
+        websocket::{outbox::Volatile, packet},
+    },
+    packet::{Encoded, Packet},
+    reason::{Close, CloseReason},
+    socket::Socket,
+};
+
+/// One socket's way out.
+pub(super) struct Way {
+    pub(super) connection: Arc<Connection>,
+    pub(super) namespace: Arc<str>,
+    /// Whether CONNECT is answered. Changes once, under the outbox's lock.
+    pub(super) open: AtomicBool,
+    /// Whether the client is told how to come back, and takes a text at the end of a packet for an offset.
+    pub(super) recovers: bool,
+}
+
+impl Way {
+    fn push(&self, frames: &[Bytes], volatile: Volatile) -> Result<(), SendError> {
+        let limit = self.connection.lane.options.outbox_bytes;
+        let mut outbox = self.connection.outbox.lock();
+        if self.open.load(Ordering::Acquire) {
+            outbox.push(frames, volatile, limit)
+        } else {
+            outbox.hold(frames, limit)
+        }
+    }
+
+    /// An event as this client is to get it: the same bytes as everyone of its kind.
+    fn frames<'a>(&self, packet: &'a Packet) -> &'a [Bytes] {
+        let encode = |event: &Encoded| packet::event(&self.namespace, None, event);
+        if self.recovers
+            && let Some(guarded) = packet.guard(encode)
+        {
+            return guarded;
+        }
+        packet.websocket.get_or_init(|| encode(&packet.event))
+    }
+
+    fn flush(&self, flush: Flush) {
+        match flush {
+            Flush::Now => self.connection.flush(),
+            Flush::Soon => self.connection.lane.flushers.add(&self.connection),
+        }
+    }
+}
+
+impl Outbox for Way {
+    fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
+        self.push(self.frames(packet), volatile.then(|| packet.subject()))?;
+        self.flush(flush);
+        Ok(())
+    }
+
+    fn send_with_id(&self, _: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
+        self.push(&packet::event(&self.namespace, Some(id), &packet.event), None)?;
+        self.flush(Flush::Now);
+        Ok(())
+    }
+
+    fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
+        self.push(&packet::ack(&self.namespace, id, args), None)?;
+        self.flush(Flush::Now);
+        Ok(())
+    }
+
+    fn close(&self, how: Close, last: Option<&Packet>) {
+        let last = last.map(|packet| self.frames(packet));
+        if how == Close::Transport {
+            return self.connection.finish(last);
+        }
+        {
+            let mut outbox = self.connection.outbox.lock();
+            last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
+            outbox.push_anyway(packet::disconnect(&self.namespace));
+        }
+        self.connection.flush();
+        if let Some(socket) = self.connection.forget(&self.namespace) {
+            socket.closed(CloseReason::ServerDisconnect);
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        self.connection.outbox.lock().bytes()
+    }
+
+    fn transport(&self) -> &'static str {
+        "websocket"
+    }
+
+    fn recovers(&self) -> bool {
+        self.recovers
+    }
+}
