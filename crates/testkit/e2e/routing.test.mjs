@@ -301,12 +301,16 @@ function person(url, userId, { io, transports }, troubles) {
 }
 
 async function eachNodeForwarded(nodes) {
+  let tunnelled = 0;
   for (const node of nodes) {
-    for (const outcome of ["local", "forwarded", "tunnelled"]) assert.ok((await counted(node, "session", outcome)) > 0, `${node.id} ${outcome}`);
+    for (const outcome of ["local", "forwarded"]) assert.ok((await counted(node, "session", outcome)) > 0, `${node.id} ${outcome}`);
+    tunnelled += await counted(node, "session", "tunnelled");
     for (const outcome of ["forged", "malformed", "departed", "unreachable", "timed_out", "busy", "loop"]) {
       assert.equal(await counted(node, "session", outcome), 0, `${node.id} ${outcome}`);
     }
   }
+  // There is one upgrade a client: it is left to chance whether one of them came to each node.
+  assert.ok(tunnelled > 0, "upgrades went to another node");
 }
 
 /** The node that has a session, as it stands in the session's id. */
