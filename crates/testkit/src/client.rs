@@ -1,4 +1,5 @@
-//! A small Socket.IO v5 client over WebSocket, for tests: text packets only, no reconnection, nothing hidden.
+//! A small Socket.IO v5 client over WebSocket, for tests: no reconnection, nothing hidden. It sends text alone; binary data
+//! that it receives stands in the event as a list of bytes.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -77,6 +78,7 @@ impl Client {
         let reader = Reader {
             answer: Arc::clone(&answer),
             namespace: namespace.to_owned(),
+            incomplete: None,
             answers: outgoing.clone(),
             received,
             pending: Arc::clone(&pending),
@@ -190,6 +192,7 @@ const DISCONNECT: char = '1';
 const EVENT: char = '2';
 const ACK: char = '3';
 const CONNECT_ERROR: char = '4';
+const BINARY_EVENT: &str = "45";
 
 fn packet(kind: char, namespace: &str, body: &str) -> String {
     match namespace {
@@ -284,6 +287,8 @@ async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::Unbound
 /// Unbounded towards the test on purpose: a test that reads late must still see everything in order.
 struct Reader {
     namespace: String,
+    /// An event whose binary data is still coming.
+    incomplete: Option<BinaryEvent>,
     /// To events that want one.
     answer: Arc<Mutex<Option<Value>>>,
     answers: mpsc::UnboundedSender<Message>,
@@ -291,26 +296,81 @@ struct Reader {
     pending: Arc<Mutex<Pending>>,
 }
 
+/// An event whose binary data comes in frames of its own.
+struct BinaryEvent {
+    /// As if it had no binary data: placeholders are arguments like others.
+    text: String,
+    frames: usize,
+    attachments: Vec<Value>,
+}
+
+impl BinaryEvent {
+    /// `None` for every other packet.
+    fn parse(text: &str) -> Option<Self> {
+        let (frames, rest) = text.strip_prefix(BINARY_EVENT)?.split_once('-')?;
+        Some(Self { text: format!("{MESSAGE}{EVENT}{rest}"), frames: frames.parse().ok()?, attachments: Vec::new() })
+    }
+}
+
+/// Puts binary data where its placeholder stands.
+fn fill(value: &mut Value, attachments: &[Value]) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, attachments)),
+        Value::Object(fields) if fields.get("_placeholder") == Some(&Value::Bool(true)) => {
+            let number = fields.get("num").and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
+            if let Some(attachment) = number.and_then(|number| attachments.get(number)) {
+                *value = attachment.clone();
+            }
+        }
+        Value::Object(fields) => fields.values_mut().for_each(|field| fill(field, attachments)),
+        _ => {}
+    }
+}
+
 impl Reader {
     /// Until the connection or the namespace is closed. Then nobody waits any longer: events and acknowledgements end.
-    async fn run(self, mut stream: SplitStream<Socket>) {
+    async fn run(mut self, mut stream: SplitStream<Socket>) {
         while let Some(Ok(message)) = stream.next().await {
-            let Message::Text(text) = message else { continue };
-            if text.as_str() == PING {
-                let _ = self.answers.send(Message::text(PONG));
-            } else if self.handle(&text).is_none() {
+            let goes_on = match message {
+                Message::Text(text) if text.as_str() == PING => {
+                    let _ = self.answers.send(Message::text(PONG));
+                    Some(())
+                }
+                Message::Text(text) => {
+                    self.incomplete = BinaryEvent::parse(&text);
+                    if self.incomplete.is_some() { Some(()) } else { self.handle(&text, &[]) }
+                }
+                Message::Binary(bytes) => self.attach(&bytes),
+                _ => Some(()),
+            };
+            if goes_on.is_none() {
                 break;
             }
         }
         self.pending.lock().expect("no panic under this lock").waiting.clear();
     }
 
+    /// Binary data of the event that came before it.
+    fn attach(&mut self, bytes: &[u8]) -> Option<()> {
+        let Some(event) = &mut self.incomplete else { return Some(()) };
+        event.attachments.push(bytes.into());
+        if event.attachments.len() < event.frames {
+            return Some(());
+        }
+        let event = self.incomplete.take()?;
+        self.handle(&event.text, &event.attachments)
+    }
+
     /// `None` when the server ended the namespace.
-    fn handle(&self, text: &str) -> Option<()> {
+    fn handle(&self, text: &str, attachments: &[Value]) -> Option<()> {
         let Some((kind, body)) = parse(text, &self.namespace) else { return Some(()) };
         let digits = body.len() - body.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (id, json) = body.split_at(digits);
-        let args = || serde_json::from_str::<Vec<Value>>(json).unwrap_or_default();
+        let args = || {
+            let mut args = serde_json::from_str::<Vec<Value>>(json).unwrap_or_default();
+            args.iter_mut().for_each(|arg| fill(arg, attachments));
+            args
+        };
         match kind {
             EVENT => {
                 let mut args = args().into_iter();
@@ -343,7 +403,8 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    /// A server that answers what the client says by `script`: (what it expects, what it then sends).
+    /// A server that answers what the client says by `script`: (what it expects, what it then sends). What begins with `b` is
+    /// sent as binary data.
     async fn server(script: Vec<(&'static str, Vec<&'static str>)>) -> (String, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -355,7 +416,8 @@ mod tests {
             for (expected, answers) in script {
                 assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(expected));
                 for answer in answers {
-                    socket.send(Message::text(answer)).await.unwrap();
+                    let bytes = answer.strip_prefix('b').map(|bytes| Message::binary(bytes.as_bytes()));
+                    socket.send(bytes.unwrap_or_else(|| Message::text(answer))).await.unwrap();
                 }
             }
             let _ = socket.close(None).await;
@@ -387,6 +449,19 @@ mod tests {
         assert_eq!(client.wait_for("between", SOON).await, Vec::<Value>::new());
         client.emit("tell", Value::Null);
         client.closed(SOON).await;
+        drop(client);
+        succeeded(server).await;
+    }
+
+    #[tokio::test]
+    async fn binary_data_is_put_where_it_belongs() {
+        let placed = r#"452-/chat,["data",{"b":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":0}]"#;
+        let elsewhere = r#"451-["for another namespace",{"_placeholder":true,"num":0}]"#;
+        let script =
+            vec![("40/chat,", vec![r#"40/chat,{"sid":"me"}"#, elsewhere, "bno", placed, "b\u{1}\u{2}", "b\u{3}"])];
+        let (url, server) = server(script).await;
+        let mut client = connect(&url, "/chat", Value::Null).await.unwrap();
+        assert_eq!(client.next_event(SOON).await, ("data".into(), vec![json!({"b": [3]}), json!([1, 2])]));
         drop(client);
         succeeded(server).await;
     }
