@@ -183,8 +183,8 @@ impl Core {
         if [Some(&*self.uid), Some(TEMPLATE_UID)].contains(&envelope.uid.as_deref()) {
             return Ok(Outcome::Own);
         }
-        // Members before 8.3 don't say which, and send on other channels for each.
-        if envelope.namespace.as_deref() != Some(name) {
+        // Servers before 8.3 don't say which; the channel does.
+        if envelope.namespace.as_deref().is_some_and(|namespace| namespace != name) {
             return Ok(Outcome::NotHere);
         }
         match envelope.read()? {

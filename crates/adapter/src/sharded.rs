@@ -34,7 +34,7 @@ const BROADCAST_ACK: u64 = 12;
 pub(crate) struct Envelope<'a> {
     /// Who sent it.
     pub uid: Option<String>,
-    /// Of which namespace. Members before 8.3 don't say, and understand nobody who does.
+    /// Of which namespace. Servers before 8.3 don't say.
     pub namespace: Option<String>,
     kind: u64,
     data: Data<'a>,

@@ -351,15 +351,37 @@ async fn earlier_versions_of_node_s_adapter_work_alike() {
         println!("{package}");
         all_of_it("classic", package, Mode::default()).await;
     }
-    println!("redis-adapter-7-0, which needs a client library of its time");
-    let node = json!({ "mode": "classic", "package": "redis-adapter-7-0", "client": "ioredis" });
-    let mut it = Mixed::start_with([node.clone(), node], ClusterOptions::default()).await;
-    broadcasts_reach_exactly_their_targets(&mut it).await;
-    flags_are_kept(&mut it).await;
-    everyone_finds_everyone(&mut it, true).await;
-    sockets_join_and_leave_everywhere(&mut it).await;
-    a_socket_elsewhere_is_as_good_as_one_here(&mut it, false).await;
-    disconnects_reach_everyone(&mut it).await;
+    for package in ["redis-adapter-6-1", "redis-adapter-7-0"] {
+        println!("{package}, which needs a client library of its time");
+        let node = json!({ "mode": "classic", "package": package, "client": "ioredis" });
+        let mut it = Mixed::start_with([node.clone(), node], ClusterOptions::default()).await;
+        broadcasts_reach_exactly_their_targets(&mut it).await;
+        flags_are_kept(&mut it).await;
+        everyone_finds_everyone(&mut it, true).await;
+        sockets_join_and_leave_everywhere(&mut it).await;
+        a_socket_elsewhere_is_as_good_as_one_here(&mut it, false).await;
+        disconnects_reach_everyone(&mut it).await;
+    }
+}
+
+/// What servers of 8.2 send names no namespace, and servers of 8.3 drop it: ours do not.
+#[tokio::test]
+async fn sharded_servers_of_8_2_are_understood() {
+    for (node_mode, mode) in [("dynamic", SubscriptionMode::Dynamic), ("static", SubscriptionMode::Static)] {
+        let mut it = Mixed::start(node_mode, "redis-adapter-8-2", Mode::Sharded(mode)).await;
+        flags_are_kept(&mut it).await;
+        everyone_finds_everyone(&mut it, false).await;
+        sockets_join_and_leave_everywhere(&mut it).await;
+        servers_talk_to_each_other(&mut it).await;
+        acks_come_from_all_clients(&mut it).await;
+        acks_that_do_not_come_are_given_up(&mut it).await;
+        a_dynamic_namespace_is_a_cluster_of_its_own(&mut it).await;
+        // When they are dynamic, what one of them sends to a socket of another gets lost.
+        if mode == SubscriptionMode::Static {
+            broadcasts_reach_exactly_their_targets(&mut it).await;
+        }
+        disconnects_reach_everyone(&mut it).await;
+    }
 }
 
 #[tokio::test]
