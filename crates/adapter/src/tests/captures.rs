@@ -72,6 +72,16 @@ fn has_foreign_parser(vector: &Vector) -> bool {
 }
 
 #[test]
+fn what_a_foreign_parser_wrote_is_malformed() {
+    let vectors = vectors();
+    let mut foreign = vectors.iter().filter(|v| v.is_broadcast() && has_foreign_parser(v)).peekable();
+    assert!(foreign.peek().is_some());
+    for vector in foreign {
+        assert_eq!(member().receive(vector.channel.as_bytes(), &vector.payload()), Outcome::Malformed, "{}", vector.id);
+    }
+}
+
+#[test]
 fn clients_get_what_a_node_server_would_send_them() {
     let mut compared = 0;
     let vectors = vectors();

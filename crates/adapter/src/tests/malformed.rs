@@ -132,12 +132,26 @@ fn what_is_dropped_is_counted_by_kind_and_reason() {
     }
 }
 
+/// Their numbers mean something else here: to leave a room would be to be disconnected.
 #[test]
 fn requests_of_socketio_2_are_left_alone() {
-    let core = member();
-    let request = br#"{"requestid":"q","requestId":"q","type":1}"#;
-    assert_eq!(core.receive(b"socket.io-request#/#", request), Outcome::Malformed);
-    assert_eq!(published(&core), []);
+    for kind in 0..=6 {
+        let core = member();
+        let request = format!(r#"{{"requestid":"q","type":{kind},"sid":"s","room":"r","rooms":[],"close":true}}"#);
+        assert_eq!(core.receive(b"socket.io-request#/#", request.as_bytes()), Outcome::Malformed, "{request}");
+        assert_eq!(published(&core), []);
+    }
+}
+
+/// Those of `python-socketio`, and of the first emitter in Python up to 0.1.3.
+#[test]
+fn channels_of_other_formats_are_not_ours() {
+    for (channel, payload) in [
+        ("socketio", r#"{"method":"emit","event":"e","data":1,"namespace":"/","room":null,"host_id":"h"}"#),
+        ("socket.io#emitter", "\u{2}"),
+    ] {
+        assert_eq!(member().receive(channel.as_bytes(), payload.as_bytes()), Outcome::NotHere, "{channel}");
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ import { Server } from "socket.io";
 
 const { urls, mode, package: adapterPackage, client, options = {}, server = {} } = JSON.parse(process.argv[2]);
 const { createAdapter, createShardedAdapter } = await import(adapterPackage);
+// 6.x has its clients among the options.
+const createClassic = adapterPackage === "redis-adapter-6-1" ? (pubClient, subClient, rest) => createAdapter({ pubClient, subClient, ...rest }) : createAdapter;
 if (options.parser === "json") {
   options.parser = { encode: (message) => JSON.stringify(message), decode: (payload) => JSON.parse(payload) };
 }
@@ -21,7 +23,7 @@ const subscriber = redis.duplicate();
 if (client !== "ioredis") await Promise.all([redis.connect(), subscriber.connect()]);
 const adapter =
   mode === "classic"
-    ? createAdapter(redis, subscriber, options)
+    ? createClassic(redis, subscriber, options)
     : createShardedAdapter(redis, subscriber, { subscriptionMode: mode, ...options });
 
 const http = createServer();

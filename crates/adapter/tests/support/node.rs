@@ -96,17 +96,20 @@ pub fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node"))
 }
 
-/// The packages of the Node servers.
+/// The packages of the Node servers, once for each version of their lock file.
 pub async fn install() {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED
         .get_or_init(|| async {
-            if directory().join("node_modules/redis-adapter-8-2").exists() {
+            let wanted = std::fs::read(directory().join("package-lock.json")).expect("a readable file");
+            let stamp = directory().join("node_modules/.installed-lock.json");
+            if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
                 return;
             }
             let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).output();
             let output = npm.await.expect("npm is installed");
             assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
+            std::fs::write(&stamp, wanted).expect("a writable directory");
         })
         .await;
 }
