@@ -1,5 +1,6 @@
 //! Runs faults against a cluster of its own and says whether every promise was kept; see `scripts/chaos`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ fn command() -> Command {
                 .value_delimiter(','),
         )
         .arg(option("nodes", "3", number(), "Nodes of the cluster"))
+        .arg(
+            Arg::new("journal").long("journal").value_name("FILE").value_parser(value_parser!(PathBuf))
+                .help("Where to add, line by line, what was done and what each client saw"),
+        )
         .arg(option("clients", "60", number(), "Clients, all of them senders and receivers"))
         .arg(option("every", "500", number(), "Milliseconds between two faults, on average"))
         .arg(option("send-every", "2000", number(), "Milliseconds between two messages of one client, on average"))
@@ -64,7 +69,8 @@ async fn main() -> ExitCode {
                 ..Chaos::default()
             },
         };
-        let chaos = Chaos { seed: *seed, nodes, progress: true, ..chaos };
+        let chaos =
+            Chaos { seed: *seed, nodes, progress: true, journal: arguments.get_one("journal").cloned(), ..chaos };
         let report = chaos.run().await;
         println!("## {report}");
         whole &= report.is_whole();

@@ -16,6 +16,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::journal::Journal;
 use crate::history::{Acknowledged, Seen};
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -118,6 +119,7 @@ struct Outgoing {
 struct Client {
     plan: Plan,
     record: Shared,
+    journal: Journal,
     rng: SmallRng,
     cursors: BTreeMap<String, (String, u64)>,
     outgoing: Vec<Outgoing>,
@@ -133,12 +135,13 @@ struct Client {
 }
 
 /// Runs a client until the phase is over.
-pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<Phase>) {
+pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<Phase>, journal: Journal) {
     let mut rng = SmallRng::seed_from_u64(plan.seed);
     let say_next = Instant::now() + plan.send_every.mul_f64(rng.random_range(0.0..1.0));
     let mut client = Client {
         plan,
         record,
+        journal,
         rng,
         cursors: BTreeMap::new(),
         outgoing: Vec::new(),
@@ -159,6 +162,7 @@ pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<P
             client.note(|record| (record.connected, record.connects) = (true, record.connects + 1));
             client.talk(stream, &mut phase).await;
             client.note(|record| record.connected = false);
+            client.tell(|| "disconnected".to_owned());
         }
         sleep(client.pause()).await;
     }
@@ -167,6 +171,10 @@ pub(super) async fn run(plan: Plan, record: Shared, mut phase: watch::Receiver<P
 impl Client {
     fn note<T>(&self, f: impl FnOnce(&mut Record) -> T) -> T {
         f(&mut self.record.lock().expect("no panic under this lock"))
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        self.journal.line(|| format!("{}: {}", self.plan.name, what()));
     }
 
     /// Before the next attempt to connect; counts it as failed until it has succeeded.
@@ -205,6 +213,7 @@ impl Client {
                 _ => {}
             }
         }
+        self.tell(|| format!("connected to {address} with {:?}", self.cursors));
         self.joins.clear();
         self.outgoing.iter_mut().for_each(|message| (message.ack, message.due) = (None, Instant::now()));
         self.syncing = (self.cursors.len(), (!self.cursors.is_empty()).then(Instant::now));
@@ -322,6 +331,7 @@ impl Client {
         if let Some(conversation) = self.joins.remove(&ack) {
             // Not in: it tries again with another connection.
             let (epoch, seq) = success.then(|| position(answer)).flatten()?;
+            self.tell(|| format!("{conversation} joined at {epoch}:{seq}"));
             self.note(|record| record.seen.entry(conversation.clone()).or_default().push(Seen::From(seq)));
             self.cursors.insert(conversation, (epoch, seq));
             let all = self.cursors.len() == self.plan.conversations.len();
@@ -335,6 +345,7 @@ impl Client {
         }
         let Outgoing { id, conversation, .. } = self.outgoing.remove(at);
         let (epoch, seq) = position(answer)?;
+        self.tell(|| format!("{conversation} acknowledged {epoch}:{seq} {id}"));
         if let Some(cursor) = self.cursors.get_mut(&conversation)
             && *cursor == (epoch.clone(), seq.saturating_sub(1))
         {
@@ -348,6 +359,9 @@ impl Client {
     fn event(&mut self, name: &str, payload: &Value) {
         let Some(conversation) = payload["conversationId"].as_str().map(str::to_owned) else { return };
         let Some((epoch, seq)) = position(payload) else { return };
+        self.tell(|| {
+            format!("{conversation} {name} {epoch}:{seq} {}", payload["content"].as_str().unwrap_or_default())
+        });
         match name {
             "message:new" => {
                 let id = payload["content"].as_str().unwrap_or_default().to_owned();
