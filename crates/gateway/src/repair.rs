@@ -113,7 +113,7 @@ async fn look(realms: &Realms, streams: &Streams, hub: &Hub) -> bool {
 async fn repair(domain: &Domain, entry: &Entry) {
     let mut fruitless = 0;
     loop {
-        let Some(at) = entry.repairing(|repairing| repairing.stream.position().cloned()) else { return };
+        let Some(at) = entry.repairing(|repairing| repairing.stream.ask_page()) else { return };
         let Ok(page) = domain.read_after(&entry.conversation, at.seq).await else {
             tokio::time::sleep(RETRY).await;
             continue;

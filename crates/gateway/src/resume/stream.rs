@@ -32,8 +32,16 @@ pub struct Stream<K, T> {
 enum Apart<T> {
     /// It reads the log. What comes live waits; `None` for what is not for this socket.
     Reading { reader: u64, live: Buffer<Option<T>> },
-    /// It has everything up to here.
-    Ahead(Position),
+    /// It has everything up to here. A page that is `due` was asked for since.
+    Ahead { has: Position, due: bool },
+    /// It has what the log has no more, and is to be told.
+    Strayed,
+}
+
+impl<T> Apart<T> {
+    fn ahead(has: Position) -> Self {
+        Self::Ahead { has, due: false }
+    }
 }
 
 /// What to do with a live message.
@@ -146,7 +154,8 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
                 }
                 false
             }
-            Some(Apart::Ahead(has)) => has.seq < seq,
+            Some(Apart::Ahead { has, .. }) => has.seq < seq,
+            Some(Apart::Strayed) => true,
         }
     }
 
@@ -154,7 +163,8 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
     pub fn advance(&mut self, seq: u64) {
         let Some(at) = &mut self.at else { return };
         at.seq = seq;
-        self.apart.retain(|_, apart| !matches!(apart, Apart::Ahead(has) if has.epoch == at.epoch && has.seq <= seq));
+        self.apart
+            .retain(|_, apart| !matches!(apart, Apart::Ahead { has, .. } if has.epoch == at.epoch && has.seq <= seq));
     }
 
     /// The socket came with everything up to `position`, and was not handed anything by this stream beyond.
@@ -162,7 +172,7 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         match &self.at {
             None => self.at = Some(position),
             Some(at) if at.epoch == position.epoch && at.seq >= position.seq => {}
-            Some(_) => drop(self.apart.insert(socket.clone(), Apart::Ahead(position))),
+            Some(_) => drop(self.apart.insert(socket.clone(), Apart::ahead(position))),
         }
     }
 
@@ -175,13 +185,33 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         behind && !std::mem::replace(&mut self.repairing, true)
     }
 
-    /// The log ended at `end` after this stream stood at `before`: whether somebody must begin to repair, because the log has
+    /// How far it, or a socket ahead of it, has come.
+    pub fn furthest(&self) -> Option<Position> {
+        let at = self.at.as_ref()?;
+        let ahead = self.apart.values().filter_map(|apart| match apart {
+            Apart::Ahead { has, .. } if has.epoch == at.epoch => Some(has.seq),
+            _ => None,
+        });
+        Some(Position { seq: ahead.fold(at.seq, u64::max), epoch: Arc::clone(&at.epoch) })
+    }
+
+    /// The log ended at `end` after this stream's [`furthest`](Self::furthest) was `before`: whether somebody must begin to repair, because the log has
     /// lost entries that were delivered. Only a Redis that lost its end, or a replica that was promoted too early, does that.
     pub fn overtook(&mut self, before: &Position, end: &Position) -> bool {
         before.epoch == end.epoch && end.seq < before.seq && !std::mem::replace(&mut self.repairing, true)
     }
 
-    /// A page was read after [`position`](Self::position) to repair the stream.
+    /// A page is about to be read to repair the stream: after which position.
+    pub fn ask_page(&mut self) -> Option<Position> {
+        for apart in self.apart.values_mut() {
+            if let Apart::Ahead { due, .. } = apart {
+                *due = true;
+            }
+        }
+        self.at.clone()
+    }
+
+    /// The page that was [asked for](Self::ask_page) was read.
     pub fn begin_page(&mut self, page: &PageHead<'_>) -> Repair {
         let Some(at) = &mut self.at else { return Repair::Deliver };
         if page.epoch.is_empty() {
@@ -192,15 +222,22 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         if *at.epoch != *page.epoch {
             at.epoch = page.epoch.into();
         }
-        // Who read ahead in a log that this one goes on from has read ahead in this one.
+        let mut strayed = false;
         for apart in self.apart.values_mut() {
-            if let Apart::Ahead(has) = apart
-                && page.honours(has)
-            {
-                has.epoch = Arc::clone(&at.epoch);
+            match apart {
+                // What it read in a log that this one goes on from it has read in this one.
+                Apart::Ahead { has, .. } if page.honours(has) => has.epoch = Arc::clone(&at.epoch),
+                // It may have read this very log later than the page was.
+                Apart::Ahead { has, due: false } if has.epoch == at.epoch => {}
+                Apart::Ahead { .. } => {
+                    *apart = Apart::Strayed;
+                    strayed = true;
+                }
+                // What came live is lost with what the stream has.
+                Apart::Reading { live, .. } if matches!(next, Continue::Lost(_)) => *live = Buffer::default(),
+                Apart::Reading { .. } | Apart::Strayed => {}
             }
         }
-        let strayed = self.apart.values().any(|apart| matches!(apart, Apart::Ahead(has) if has.epoch != at.epoch));
         match next {
             Continue::Whole if strayed => Repair::Reset(Reset { reason: Reason::Lost, to: at.clone(), strayed: true }),
             Continue::Whole => Repair::Deliver,
@@ -220,7 +257,8 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         match self.apart.get(socket) {
             None => !reset.strayed,
             Some(Apart::Reading { .. }) => false,
-            Some(Apart::Ahead(has)) => has.epoch != reset.to.epoch || has.seq < reset.to.seq,
+            Some(Apart::Ahead { has, .. }) => has.seq < reset.to.seq,
+            Some(Apart::Strayed) => true,
         }
     }
 
@@ -229,7 +267,8 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         let at = self.at.as_ref();
         self.apart.retain(|_, apart| match apart {
             Apart::Reading { .. } => true,
-            Apart::Ahead(has) => at.is_some_and(|at| has.epoch == at.epoch && has.seq > at.seq),
+            Apart::Ahead { has, .. } => at.is_some_and(|at| has.epoch == at.epoch && has.seq > at.seq),
+            Apart::Strayed => false,
         });
     }
 
@@ -278,7 +317,7 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
             // What it does not have was skipped with a word to the others.
             Some(at) if at.seq > end => return Some(Ended::Short),
             Some(at) if at.seq == end => drop(entry.remove()),
-            Some(at) => drop(entry.insert(Apart::Ahead(Position { seq: end, epoch: Arc::clone(&at.epoch) }))),
+            Some(at) => drop(entry.insert(Apart::ahead(Position { seq: end, epoch: Arc::clone(&at.epoch) }))),
             None => {
                 entry.remove();
                 self.at = Some(Position { seq: end, epoch: Arc::clone(&position.epoch) });

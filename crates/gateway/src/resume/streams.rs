@@ -228,7 +228,7 @@ impl Streams {
         }
     }
 
-    /// All streams whose position is known, with it, for a look at their logs. Those that nobody here listens to any more are
+    /// All streams whose position is known, with the [furthest](Stream::furthest), for a look at their logs. Those that nobody here listens to any more are
     /// dropped.
     pub(crate) fn tidy(&self, hub: &Hub) -> Vec<(Arc<Entry>, Position)> {
         let mut known = Vec::new();
@@ -238,9 +238,9 @@ impl Streams {
                 let listening = hub.namespace(entry.namespace.name()).is_some_and(|at| at.has_room(&entry.room));
                 state.dropped = !listening && !state.stream.is_read();
                 if !state.dropped
-                    && let Some(position) = state.stream.position()
+                    && let Some(furthest) = state.stream.furthest()
                 {
-                    known.push((Arc::clone(entry), position.clone()));
+                    known.push((Arc::clone(entry), furthest));
                 }
                 !state.dropped
             });
@@ -249,8 +249,8 @@ impl Streams {
         known
     }
 
-    /// The log of a stream that was at `before` ends at `end`: it is repaired if that is further than it is, or if the log
-    /// has lost what it had already.
+    /// The log of a stream whose furthest was `before` ends at `end`: it is repaired if that is further than it is, or if the log
+    /// has lost what somebody had already.
     pub(crate) fn look(&self, entry: &Arc<Entry>, before: &Position, end: &Position) {
         let stream = &mut entry.state.lock().stream;
         let differs = stream.overtook(before, end) || stream.behind(&end.epoch, end.seq);
