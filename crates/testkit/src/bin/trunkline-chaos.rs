@@ -31,6 +31,10 @@ fn command() -> Command {
             option("seed", "1", value_parser!(u64).into(), "Decides which faults come when; several are run in turn")
                 .value_delimiter(','),
         )
+        .arg(
+            Arg::new("only").long("only").value_name("WORD").value_delimiter(',')
+                .help("Only faults whose names, as the report has them, contain one of these words"),
+        )
         .arg(option("nodes", "3", number(), "Nodes of the cluster"))
         .arg(
             Arg::new("journal").long("journal").value_name("FILE").value_parser(value_parser!(PathBuf))
@@ -64,6 +68,7 @@ async fn main() -> ExitCode {
                 time: Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default(),
                 faults: usize::try_from(number("faults")).unwrap_or(usize::MAX),
                 clients: usize::try_from(number("clients")).unwrap_or(1),
+                only: arguments.get_many("only").into_iter().flatten().cloned().collect(),
                 fault_every: Duration::from_millis(number("every")),
                 send_every: Duration::from_millis(number("send-every")),
                 ..Chaos::default()

@@ -35,7 +35,9 @@ impl World {
                 Box::new(schedule(self.chaos.seed, self.chaos.nodes, self.chaos.fault_every, replica))
             }
         };
-        for (pause, fault) in faults.take(self.chaos.faults) {
+        let only = &self.chaos.only;
+        let wanted = |fault: &Fault| only.is_empty() || only.iter().any(|word| fault.kind().contains(word.as_str()));
+        for (pause, fault) in faults.filter(|(_, fault)| wanted(fault)).take(self.chaos.faults) {
             sleep(pause).await;
             while let Some(ended) = running.try_join_next() {
                 if let Ok(Some(kind)) = ended {

@@ -49,6 +49,8 @@ pub struct Chaos {
     pub conversations: usize,
     /// Between two faults, on average.
     pub fault_every: Duration,
+    /// Words that occur in the [kinds](Fault::kind) of the faults to do, one of them in each; all kinds if there are none.
+    pub only: Vec<String>,
     /// Between two messages of one client, on average.
     pub send_every: Duration,
     /// Says on standard error how it goes.
@@ -68,6 +70,7 @@ impl Default for Chaos {
             clients: 60,
             conversations: 8,
             fault_every: Duration::from_millis(500),
+            only: Vec::new(),
             send_every: Duration::from_secs(2),
             progress: false,
             journal: None,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{History, Log, Seen, Violation};
+use super::{History, Log, Order, Orders, Seen, Violation};
 
 /// The logs as they stand in the end: conversation, number, the sender's own name for the message.
 pub type Logs = BTreeMap<String, BTreeMap<u64, String>>;
@@ -20,21 +20,36 @@ pub fn check_against(history: &History, logs: &Logs) -> Vec<Violation> {
     for ack in &history.acknowledged {
         own.entry(&ack.client).or_default().insert(&ack.id);
     }
-    let (nothing, nobody) = (BTreeMap::new(), BTreeSet::new());
+    let orders = Orders::of(history);
+    let (nothing, nobody, unknown) = (BTreeMap::new(), BTreeSet::new(), Order::default());
     let mut found: Vec<Violation> = Vec::new();
     for seen in &history.seen {
-        let mut reader = Reader::of(seen);
-        let own = own.get(seen.client.as_str()).unwrap_or(&nobody);
-        reader.compare(logs.get(&seen.conversation).unwrap_or(&nothing), own);
-        found.append(&mut reader.found);
+        let reader = Reader {
+            seen,
+            own: own.get(seen.client.as_str()).unwrap_or(&nobody),
+            order: orders.by_conversation.get(seen.conversation.as_str()).unwrap_or(&unknown),
+            log: logs.get(&seen.conversation).unwrap_or(&nothing),
+            from: None,
+            at: 0,
+            has: BTreeMap::new(),
+            found: Vec::new(),
+        };
+        found.append(&mut reader.read());
     }
     found.sort();
+    found.dedup();
     found
 }
 
 /// What a client takes a conversation to be.
 struct Reader<'a> {
-    log: &'a Log,
+    seen: &'a Log,
+    /// What it sent and knows to be stored.
+    own: &'a BTreeSet<&'a str>,
+    /// All that ever had a number, also what is forgotten.
+    order: &'a Order<'a>,
+    /// As it stands in the end.
+    log: &'a BTreeMap<u64, String>,
     /// What comes behind this number is due; `None` before it joined.
     from: Option<u64>,
     at: u64,
@@ -43,10 +58,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn of(log: &'a Log) -> Self {
-        let mut reader = Self { log, from: None, at: 0, has: BTreeMap::new(), found: Vec::new() };
-        log.events.iter().for_each(|event| reader.see(event));
-        reader
+    fn read(mut self) -> Vec<Violation> {
+        self.seen.events.iter().for_each(|event| self.see(event));
+        self.compare();
+        self.found
     }
 
     fn see(&mut self, event: &'a Seen) {
@@ -55,11 +70,10 @@ impl<'a> Reader<'a> {
                 self.from.get_or_insert(*seq);
                 self.at = self.at.max(*seq);
             }
-            // It forgets what it had beyond; what it is told to leave out is not due.
+            // It loads again what the log has up to there, and what comes behind is due.
             Seen::Reset(seq) => {
-                self.has.split_off(&(seq + 1));
-                let leaves_out = *seq > self.at;
-                self.from = self.from.map(|from| if leaves_out { *seq } else { from.min(*seq) });
+                self.has.retain(|at, id| at <= seq && self.log.get(at).is_some_and(|kept| kept == id));
+                self.from = self.from.and(Some(*seq));
                 self.at = *seq;
             }
             Seen::Message { seq, id } => {
@@ -71,32 +85,47 @@ impl<'a> Reader<'a> {
                     let (seq, after) = (*seq, self.at);
                     return self.found(|client, conversation| Violation::Disorder { client, conversation, seq, after });
                 }
+                if self.from.is_some() {
+                    let skipped: Vec<u64> = (self.at + 1..*seq).filter(|seq| !self.may_be_own(*seq)).collect();
+                    skipped.into_iter().for_each(|seq| self.lost(seq));
+                }
                 self.has.insert(*seq, id);
                 self.at = *seq;
             }
         }
     }
 
-    /// Its own it has from the acknowledgement.
-    fn compare(&mut self, log: &BTreeMap<u64, String>, own: &BTreeSet<&str>) {
+    /// Whether a message of its own had this number, in whichever log. Its own it has from the acknowledgement.
+    fn may_be_own(&self, seq: u64) -> bool {
+        self.order.ids.get(&seq).is_some_and(|ids| ids.iter().any(|id| self.own.contains(id)))
+    }
+
+    fn compare(&mut self) {
         let Some(from) = self.from else { return };
-        for (&seq, id) in log.range(from + 1..) {
+        for (&seq, id) in self.log.range(from + 1..) {
             match self.has.get(&seq) {
                 Some(has) if has == id => {}
-                Some(_) => self.found(|client, conversation| Violation::Untold { client, conversation, seq }),
-                None if own.contains(id.as_str()) => {}
-                None => self.found(|client, conversation| Violation::Lost { client, conversation, seq }),
+                Some(_) => self.untold(seq),
+                None if self.own.contains(id.as_str()) => {}
+                None => self.lost(seq),
             }
         }
-        let end = log.keys().next_back().copied().unwrap_or(0).max(from);
-        let beyond: Vec<u64> = self.has.range(end + 1..).map(|(seq, _)| *seq).collect();
-        for seq in beyond {
-            self.found(|client, conversation| Violation::Untold { client, conversation, seq });
-        }
+        // It counts on from where it stands, whatever it has.
+        let end = self.log.keys().next_back().copied().unwrap_or(0);
+        let beyond: BTreeSet<u64> = self.has.range(end + 1..).map(|(seq, _)| *seq).chain([self.at]).collect();
+        beyond.into_iter().filter(|seq| *seq > end).for_each(|seq| self.untold(seq));
+    }
+
+    fn lost(&mut self, seq: u64) {
+        self.found(|client, conversation| Violation::Lost { client, conversation, seq });
+    }
+
+    fn untold(&mut self, seq: u64) {
+        self.found(|client, conversation| Violation::Untold { client, conversation, seq });
     }
 
     fn found(&mut self, violation: impl FnOnce(String, String) -> Violation) {
-        self.found.push(violation(self.log.client.clone(), self.log.conversation.clone()));
+        self.found.push(violation(self.seen.client.clone(), self.seen.conversation.clone()));
     }
 }
 
@@ -157,5 +186,31 @@ mod tests {
     fn what_a_reset_leaves_out_is_not_due() {
         let events = vec![Seen::From(0), Seen::Reset(2), saw(3, "b")];
         assert_eq!(kinds(events, &["a", "c", "b"]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn who_is_told_to_load_again_keeps_nothing_that_is_lost() {
+        let events = vec![Seen::From(0), saw(1, "a"), saw(2, "b"), saw(3, "d"), Seen::Reset(2), saw(3, "b")];
+        assert_eq!(kinds(events, &["a", "c", "b"]), [] as [&str; 0], "also when what was lost is sent again");
+    }
+
+    #[test]
+    fn a_reset_does_not_excuse_what_was_skipped_before() {
+        let events = vec![Seen::From(0), saw(1, "a"), saw(3, "b"), Seen::Reset(3)];
+        assert_eq!(kinds(events, &["a", "c", "b"]), ["lost"]);
+    }
+
+    #[test]
+    fn a_message_of_ones_own_that_was_lost_is_no_gap() {
+        let bobs = vec![Seen::From(0), saw(1, "x"), saw(3, "d"), Seen::Reset(2), saw(3, "y")];
+        let mut history = history(vec![]);
+        history.seen[1].events = bobs;
+        assert_eq!(check_against(&history, &logs(&["x", "z", "y"])), []);
+    }
+
+    #[test]
+    fn who_joined_where_the_log_no_longer_reaches_is_told() {
+        assert_eq!(kinds(vec![Seen::From(2)], &["a"]), ["untold"]);
+        assert_eq!(kinds(vec![Seen::From(2), Seen::Reset(1)], &["a"]), [] as [&str; 0]);
     }
 }
