@@ -3,6 +3,8 @@
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
+use crate::domain::Hearers;
+
 /// Connections that could not be accepted.
 pub(crate) const ACCEPT_ERRORS: &str = "trunkline_accept_errors_total";
 /// Requests from origins that may not connect.
@@ -19,6 +21,7 @@ const BUILD: &str = "trunkline_build_info";
 const MESSAGES_REPAIRED: &str = "trunkline_messages_repaired_total";
 const CONVERSATION_RESETS: &str = "trunkline_conversation_resets_total";
 const PRESENCE_ANNOUNCEMENTS: &str = "trunkline_presence_announcements_total";
+const PRESENCE_TELLINGS: &str = "trunkline_presence_tellings_total";
 const SESSIONS_RECOVERED: &str = "trunkline_sessions_recovered_total";
 const NODES: &str = "trunkline_nodes";
 const ONLINE: &str = "trunkline_users_online";
@@ -37,6 +40,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(MESSAGES_REPAIRED, "Messages read from the log because this node missed them");
     describe_counter!(CONVERSATION_RESETS, "Times that messages of a conversation were missing for good");
     describe_counter!(PRESENCE_ANNOUNCEMENTS, "Users who came online or went offline, by who was told");
+    describe_counter!(PRESENCE_TELLINGS, "Times that everybody was told who had come and gone since the last time");
     describe_counter!(SESSIONS_RECOVERED, "Connections that came back as what they were");
     describe_gauge!(NODES, "Nodes alive in the cluster, as this node sees it");
     describe_gauge!(ONLINE, "Users online in the cluster");
@@ -70,9 +74,18 @@ pub(crate) fn conversation_reset() {
     counter!(CONVERSATION_RESETS).increment(1);
 }
 
-/// To everybody, or to those who watch the user.
-pub(crate) fn presence_announced(everyone: bool) {
-    counter!(PRESENCE_ANNOUNCEMENTS, "to" => if everyone { "everyone" } else { "watchers" }).increment(1);
+/// So many users came or went, and these heard of it.
+pub(crate) fn presence_announced(to: Hearers, users: usize) {
+    let to = match to {
+        Hearers::Everyone => "everyone",
+        Hearers::Watchers => "watchers",
+    };
+    counter!(PRESENCE_ANNOUNCEMENTS, "to" => to).increment(users as u64);
+}
+
+/// Everybody was told what had gathered: as an event for each, or as a list of all or of the changes.
+pub(crate) fn presence_told(as_list: bool) {
+    counter!(PRESENCE_TELLINGS, "as" => if as_list { "list" } else { "events" }).increment(1);
 }
 
 pub(crate) fn session_recovered() {

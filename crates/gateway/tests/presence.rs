@@ -1,8 +1,10 @@
 //! Presence through the deaths of processes: real nodes on a real Redis, of which one is killed, frozen, or left alone by
-//! its Redis. Each time it is true again within a lease and five seconds, and each coming and going is told once.
+//! its Redis. Each time it is true again within a lease and five seconds, and each coming and going is told once. And through
+//! crowds, who are told together.
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use trunkline_testkit::{Client, Data, Node, RedisServer, connect, eventually};
 
@@ -187,4 +189,60 @@ async fn a_redis_that_restarts_with_its_data_changes_nothing() {
     alice.close().await;
     until(&watcher, "alice", false, 1).await;
     assert_eq!(told(&mut watcher, "alice").await, Told { online: 0, offline: 1 });
+}
+
+/// Those who come in one go.
+const MANY: usize = 200;
+
+/// Each is one write to every connection.
+const TELLINGS: &str = "trunkline_presence_tellings_total{as=\"events\"}";
+
+#[tokio::test]
+async fn two_hundred_who_come_at_once_are_each_told_once_and_told_together() {
+    let redis = RedisServer::start().await;
+    let (one, two) = tokio::join!(node(&redis, "one"), node(&redis, "two"));
+    let (mut here, mut there) = (client(&one, "here").await, client(&two, "there").await);
+    here.wait_for("user:online", SOON).await;
+    let (told_before, begin) = (one.metric(TELLINGS).await, Instant::now());
+    let crowd: Vec<_> = join_all((0..MANY).map(async |number| client(&one, &format!("user-{number}")).await)).await;
+    for watcher in [&mut here, &mut there] {
+        let mut heard = Vec::new();
+        while heard.len() < MANY {
+            let args = watcher.wait_for("user:online", SOON).await;
+            heard.extend(args[0]["userId"].as_str().filter(|user| user.starts_with("user-")).map(str::to_owned));
+        }
+        heard.sort_unstable();
+        heard.dedup();
+        assert_eq!(heard.len(), MANY, "each once");
+    }
+    // The first at once, the others as four times a second allows: how long they took decides how often that was.
+    let windows = begin.elapsed().as_millis() / 250;
+    let tellings = one.metric(TELLINGS).await - told_before;
+    assert!(u128::from(tellings) <= windows + 2, "{tellings} tellings in {windows} windows");
+    assert_eq!(one.metric("trunkline_presence_announcements_total{to=\"everyone\"}").await as usize, MANY + 1);
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn what_is_heard_last_of_a_user_who_moves_between_nodes_is_true() {
+    let redis = RedisServer::start().await;
+    let (one, two) = tokio::join!(node(&redis, "one"), node(&redis, "two"));
+    let mut watcher = client(&two, "watcher").await;
+    for round in 0..5 {
+        let mover = format!("mover-{round}");
+        let before = client(&one, &mover).await;
+        // Something is told on the node that is left, so that what follows waits for its window to end.
+        let _other = client(&one, &format!("other-{round}")).await;
+        before.close().await;
+        eventually(SOON, "the mover being gone", async || !is_online(&watcher, &mover).await).await;
+        let _after = client(&two, &mover).await;
+        let mut last = None;
+        while let Ok((name, args)) = tokio::time::timeout(QUIET, watcher.next_event(SOON)).await {
+            if name.starts_with("user:o") && args[0]["userId"] == mover.as_str() {
+                last = Some(name);
+            }
+        }
+        assert!(is_online(&watcher, &mover).await);
+        assert_eq!(last.as_deref(), Some("user:online"), "round {round}");
+    }
 }

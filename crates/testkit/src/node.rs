@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const LISTENING_WITHIN: Duration = Duration::from_secs(20);
 
@@ -54,6 +56,25 @@ impl Node {
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The value of a counter or gauge in `/metrics`; `name` with its labels, if it has any. 0 for what was never counted.
+    ///
+    /// # Panics
+    /// When the page is not there: it is on the public listener unless an `--internal-listen` took it away.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let page = self.metrics_page().await.expect("the page of metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a metric's value is a number"))
+    }
+
+    async fn metrics_page(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
+        Ok(page)
     }
 
     /// `127.0.0.1:PORT`.

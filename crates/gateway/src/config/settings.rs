@@ -232,7 +232,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "presence-broadcast-rate",
         value: "RATE/BURST",
         default: Some("50000/500000"),
-        help: "Deliveries a second and at once that this node's announcements to everybody may cause, beyond it those who watch hear of it; off",
+        help: "Deliveries a second and at once that this node's announcements to everybody may cause, beyond it only those who watch hear of it; off",
         ..PLAIN
     },
     Setting {

@@ -1,20 +1,14 @@
 //! Who hears of others coming and going, and what that may cost.
 //!
-//! An announcement to everybody costs as much as there are users. So it is made only up to a number of users, and only up to
-//! so many deliveries a second; beyond either, those hear of it who watch the user. What a connect costs has a bound by that,
-//! however many are online and however many come at once.
+//! An announcement to everybody costs as much as there are users. Most of that is the writing, which [`announcements`](super::announcements)
+//! bound by gathering; what is left is an event to encode, queue and send for each recipient. So it is made only up to a
+//! number of users, and only up to so many deliveries a second; beyond either, those hear of it who watch the user.
 
 use std::{num::NonZeroU32, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, Quota};
-use trunkline_hub::Targets;
-use trunkline_protocol::ids;
 
-use super::user_room;
-use crate::{
-    config::{PresenceBroadcast, Rate},
-    metrics,
-};
+use crate::config::{PresenceBroadcast, Rate};
 
 /// Who hears of users coming and going, and when somebody counts as gone.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +21,15 @@ pub struct PresencePolicy {
     pub members_max: u64,
     /// How long a user without a connection still counts as online, so that a reload does not flicker.
     pub grace: Duration,
+}
+
+/// Who but the user hears that one came online or went offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hearers {
+    /// Everybody.
+    Everyone,
+    /// Those who watch the user.
+    Watchers,
 }
 
 /// Decides who hears of an announcement; keeps count of what the announcements of this node cost.
@@ -44,16 +47,13 @@ impl Audience {
         Self { broadcast: policy.broadcast, members_max: policy.members_max, deliveries }
     }
 
-    /// Who but the user hears that one came online or went offline: everybody, or those who watch the user.
-    pub(super) fn of_presence(&self, user: &str, online_users: u64) -> Option<Targets> {
-        let except_them = |targets: Targets| targets.except(user_room(user));
-        if self.broadcast == PresenceBroadcast::Off {
-            return None;
+    /// Who hears that a user came online or went offline, with so many online. It counts as told.
+    pub(super) fn of_presence(&self, online_users: u64) -> Option<Hearers> {
+        match self.broadcast {
+            PresenceBroadcast::Off => None,
+            _ if self.reaches_everyone(online_users) => Some(Hearers::Everyone),
+            _ => Some(Hearers::Watchers),
         }
-        let everyone = self.reaches_everyone(online_users);
-        metrics::presence_announced(everyone);
-        let targets = if everyone { Targets::everyone() } else { Targets::room(ids::watchers_room(user)) };
-        Some(except_them(targets))
     }
 
     /// Whether everybody is to be told something, with so many users online. It counts as told.
@@ -85,31 +85,25 @@ mod tests {
         Audience::new(PresencePolicy { broadcast, rate, members_max: 10, grace: Duration::ZERO })
     }
 
-    fn watchers(user: &str) -> Option<Targets> {
-        Some(Targets::room(ids::watchers_room(user)).except(user_room(user)))
-    }
-
     #[test]
     fn everybody_hears_of_it_until_they_are_too_many_or_it_costs_too_much() {
-        let everyone = Some(Targets::everyone().except(user_room("ada")));
         let audience = audience(PresenceBroadcast::All { max: 100 }, 250);
-        assert_eq!(audience.of_presence("ada", 101), watchers("ada"), "too many");
-        assert_eq!([(); 2].map(|()| audience.of_presence("ada", 100)), [everyone.clone(), everyone.clone()]);
-        assert_eq!(audience.of_presence("ada", 100), watchers("ada"), "200 of 250 are spent");
-        assert_eq!(audience.of_presence("ada", 50), everyone, "what is left is enough for fewer");
+        assert_eq!(audience.of_presence(101), Some(Hearers::Watchers), "too many");
+        assert_eq!([(); 2].map(|()| audience.of_presence(100)), [Some(Hearers::Everyone); 2]);
+        assert_eq!(audience.of_presence(100), Some(Hearers::Watchers), "200 of 250 are spent");
+        assert_eq!(audience.of_presence(50), Some(Hearers::Everyone), "what is left is enough for fewer");
     }
 
     #[test]
     fn an_announcement_that_is_never_affordable_goes_to_watchers() {
         let audience = audience(PresenceBroadcast::All { max: u64::MAX }, 10);
-        assert_eq!(audience.of_presence("ada", 11), watchers("ada"));
-        assert_eq!(audience.of_presence("ada", u64::MAX), watchers("ada"));
+        assert_eq!([11, u64::MAX].map(|online| audience.of_presence(online)), [Some(Hearers::Watchers); 2]);
     }
 
     #[test]
     fn nobody_hears_anything_when_it_is_off_and_watchers_when_they_are_to() {
-        assert_eq!(audience(PresenceBroadcast::Off, 10).of_presence("ada", 1), None);
-        assert_eq!(audience(PresenceBroadcast::Watch, 10).of_presence("ada", 1), watchers("ada"));
+        assert_eq!(audience(PresenceBroadcast::Off, 10).of_presence(1), None);
+        assert_eq!(audience(PresenceBroadcast::Watch, 10).of_presence(1), Some(Hearers::Watchers));
         assert!(!audience(PresenceBroadcast::Watch, 10).reaches_everyone(1));
     }
 

@@ -20,7 +20,7 @@ pub enum Effect<'a> {
         /// When.
         last_seen_ms: i64,
     },
-    /// The set of users online, told when it changed and to those who just came; at most four times a second.
+    /// The set of users online, told when it changed and to those who just came; at most four times a second, to many less often.
     /// Only for dialects that [want it](crate::dialects::Dialect::wants_online_users).
     OnlineUsers {
         /// All of them; `None` when they are more than `--presence-broadcast-max`: then [`Effect::OnlineChanges`] follow.
@@ -28,7 +28,7 @@ pub enum Effect<'a> {
         /// How many there are.
         count: u64,
     },
-    /// What changed in a set of users online that is too large to be told; gathered, at most four times a second.
+    /// What changed in a set of users online that is too large to be told; gathered, as often as the set would be.
     /// Only for dialects that [want it](crate::dialects::Dialect::wants_online_users).
     OnlineChanges {
         /// Who came, in the order of coming.

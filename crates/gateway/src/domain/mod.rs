@@ -3,6 +3,7 @@
 //! No event names in here: a dialect turns events into calls of [`Domain`], and [`Effect`]s into events. Where
 //! sockets of several namespaces are concerned, each namespace hears of an effect in the words of its own dialect.
 
+mod announcements;
 mod audience;
 mod caller;
 mod conversations;
@@ -29,6 +30,7 @@ use trunkline_hub::{Encoded, RoomName, Socket, SocketId, Targets};
 use trunkline_protocol::{Code, Failure, ids};
 use trunkline_store::{Memos, Store, StoreError};
 
+pub(crate) use audience::Hearers;
 pub use audience::PresencePolicy;
 pub use caller::Caller;
 pub use documents::EditOutcome;
@@ -39,7 +41,7 @@ pub(crate) use session::store_id;
 
 pub(crate) use limits::{Limits, Verdict};
 
-use self::{audience::Audience, tokens::Tokens};
+use self::{announcements::Announcements, audience::Audience, tokens::Tokens};
 use crate::{auth::Authenticator, config::Notify, dialects::Dialect, resume::Streams};
 
 /// A namespace and what is spoken in it.
@@ -83,6 +85,7 @@ pub struct Domain {
     authenticator: Authenticator,
     policy: Policy,
     audience: Arc<Audience>,
+    announcements: Announcements,
     leeway: Duration,
     tokens: Arc<Tokens>,
     /// Who came and went and is not told yet.
@@ -144,6 +147,7 @@ impl Domain {
             authenticator,
             policy,
             audience: Arc::new(Audience::new(policy.presence)),
+            announcements: Announcements::default(),
             leeway,
             tokens: Arc::default(),
             news: online::Gathered::default(),
@@ -164,6 +168,7 @@ impl Domain {
             authenticator: self.authenticator.clone(),
             policy: self.policy,
             audience: Arc::clone(&self.audience),
+            announcements: Announcements::default(),
             leeway: self.leeway,
             tokens: Arc::clone(&self.tokens),
             news: online::Gathered::default(),

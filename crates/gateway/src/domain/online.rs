@@ -1,7 +1,7 @@
 //! The users online, told to sockets of dialects that want to know all of them.
 //!
 //! A list costs as much as there are users, so it is not made for each who comes or goes: what changed is gathered, and
-//! told at most once in a [`PAUSE`]. A socket that just came is given the list with the next telling, so its cost does not grow
+//! told at most once in a [`window`]. A socket that just came is given the list with the next telling, so its cost does not grow
 //! with the number of users either. Where they are more than `--presence-broadcast-max`, no list is told but the changes.
 
 use std::{sync::Arc, time::Duration};
@@ -10,13 +10,10 @@ use parking_lot::Mutex;
 use trunkline_hub::{Socket, Targets};
 use trunkline_store::MAX_USERS;
 
-use super::{Chain, Domain, Effect};
-use crate::config::PresenceBroadcast;
+use super::{Chain, Domain, Effect, announcements::window};
+use crate::{config::PresenceBroadcast, metrics};
 
-/// Between two tellings: four a second, in the whole cluster.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// What claims the turn to tell everyone.
+/// What claims the turn to tell everyone, in the whole cluster.
 const TURN: &str = "online-users";
 
 /// Changes that wait to be told; beyond, the later ones are only counted.
@@ -99,13 +96,14 @@ impl Domain {
                 // The place stays taken while this task runs.
                 std::mem::replace(&mut *waiting, News { awaited: true, ..News::default() })
             };
-            if let Err(error) = self.tell_once(&mut news).await {
+            let pause = self.tell_once(&mut news).await.unwrap_or_else(|error| {
                 tracing::warn!(error = %Chain(&error), "could not tell who is online yet");
-            }
+                window(0)
+            });
             if !news.is_empty() {
                 self.news.lock().put_back(news);
             }
-            if !self.wait(PAUSE).await {
+            if !self.wait(pause).await {
                 return;
             }
             let mut waiting = self.news.lock();
@@ -117,18 +115,21 @@ impl Domain {
     }
 
     /// Tells what it may and takes it out of `news`: the set to everyone when it is this node's turn, to newcomers in any case.
-    async fn tell_once(&self, news: &mut News) -> trunkline_store::Result<()> {
-        let mine = news.changed && self.store.memos.claim(TURN, "", PAUSE).await?.is_none();
-        if !mine && news.newcomers.is_empty() {
-            return Ok(());
-        }
+    /// Answers how long to wait then.
+    async fn tell_once(&self, news: &mut News) -> trunkline_store::Result<Duration> {
         let count = self.store.presence.count().await?;
+        let pause = window(count);
+        let mine = news.changed && self.store.memos.claim(TURN, "", pause).await?.is_none();
+        if !mine && news.newcomers.is_empty() {
+            return Ok(pause);
+        }
         let users = match self.policy.presence.broadcast {
             PresenceBroadcast::All { max } if count <= max => Some(self.all_online().await?),
             _ => None,
         };
         let all = Effect::OnlineUsers { users: users.as_deref(), count };
         if mine {
+            metrics::presence_told(true);
             let changes = Effect::OnlineChanges { came: &news.came, went: &news.went, count };
             let told = if users.is_some() { all } else { changes };
             for speaker in self.speakers.iter().filter(|speaker| speaker.dialect.wants_online_users()) {
@@ -143,7 +144,7 @@ impl Domain {
         if !(mine && users.is_some()) {
             newcomers.iter().for_each(|socket| self.tell(socket, all));
         }
-        Ok(())
+        Ok(pause)
     }
 
     async fn all_online(&self) -> trunkline_store::Result<Vec<String>> {

@@ -9,10 +9,15 @@ use trunkline_store::{Connected, GoneOffline, Lease, UserPresence};
 
 use super::{
     Chain, Domain, Effect, Session,
+    announcements::News,
+    audience::Hearers,
     session::{Registration, store_id},
-    store_failure, unheard,
+    store_failure, unheard, user_room,
 };
-use crate::time::{iso, now_ms};
+use crate::{
+    metrics,
+    time::{iso, now_ms},
+};
 
 /// Between attempts to tell the store what it could not be told.
 const RETRY: Duration = Duration::from_secs(1);
@@ -77,15 +82,25 @@ impl Domain {
         if tell == Tell::Others {
             self.tell_online(socket);
         }
-        if connected.first
-            && let Some(audience) = self.audience.of_presence(user, connected.online_users)
-        {
-            self.announce(Effect::Online { user }, &audience, false);
+        let (online, mut news) = (connected.online_users, Vec::new());
+        if connected.first && self.tells_everyone(user, Effect::Online { user }, online) {
+            news.push(News::Came);
         }
-        if tell == Tell::Others && self.audience.reaches_everyone(connected.online_users) {
-            let others = Targets::everyone().except(socket.id().room());
-            self.announce(Effect::UserJoined { user, at_ms: now_ms() }, &others, false);
+        if tell == Tell::Others && self.audience.reaches_everyone(online) {
+            news.push(News::Joined { socket: socket.id().room(), at_ms: now_ms() });
         }
+        self.tell_everyone(user, news, online);
+    }
+
+    /// Whether everybody is to hear of a change. If only those who watch the user are, they have been told.
+    fn tells_everyone(&self, user: &str, change: Effect<'_>, online_users: u64) -> bool {
+        let hearers = self.audience.of_presence(online_users);
+        let came = matches!(change, Effect::Online { .. });
+        if hearers == Some(Hearers::Watchers) && !self.undoes_untold(user, came) {
+            metrics::presence_announced(Hearers::Watchers, 1);
+            self.announce(change, &Targets::room(ids::watchers_room(user)).except(user_room(user)), false);
+        }
+        hearers == Some(Hearers::Everyone)
     }
 
     /// The store may not know this node's sockets any more (it restarted, lost its data, or took the node for dead):
@@ -152,8 +167,8 @@ impl Domain {
     async fn announce_offline(self: &Arc<Self>, user: &str, last_seen_ms: i64) {
         self.online_changed(user, false);
         let online = self.store.presence.recent_count().await.unwrap_or(0);
-        if let Some(audience) = self.audience.of_presence(user, online) {
-            self.announce(Effect::Offline { user, last_seen_ms }, &audience, false);
+        if self.tells_everyone(user, Effect::Offline { user, last_seen_ms }, online) {
+            self.tell_everyone(user, vec![News::Went { last_seen_ms }], online);
         }
     }
 

@@ -75,11 +75,5 @@ async fn a_reader_that_takes_nothing_for_too_long_is_closed_though_its_outbox_is
 }
 
 async fn slow_consumers(node: &trunkline_testkit::Node) -> u64 {
-    let mut stream = tokio::net::TcpStream::connect(node.address()).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", node.address());
-    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
-    let line = answer.lines().find(|line| line.starts_with("trunkline_slow_consumers_total ")).expect("the metric");
-    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    node.metric("trunkline_slow_consumers_total").await
 }

@@ -37,16 +37,20 @@ async fn main() -> ExitCode {
         .num_args(1..)
         .default_values(["100", "1000", "10000"])
         .help("How many are online");
+    let dialect =
+        Arg::new("dialect").long("dialect").num_args(1).default_value("native").help("What all of them speak");
     let flags =
         Arg::new("flags").long("flag").num_args(1).action(clap::ArgAction::Append).help("Further options of the node");
     let matches = Command::new("presence-cost")
         .about("What a connect costs while others are online. TRUNKLINE_BIN names the program under test.")
         .arg(online)
+        .arg(dialect)
         .arg(flags)
         .get_matches();
     let mut sizes: Vec<u64> = matches.get_many("online").into_iter().flatten().copied().collect();
     sizes.sort_unstable();
-    let flags: Vec<String> = matches.get_many("flags").into_iter().flatten().cloned().collect();
+    let mut flags: Vec<String> = matches.get_many("flags").into_iter().flatten().cloned().collect();
+    flags.extend(matches.get_one::<String>("dialect").map(|dialect| format!("--namespaces=/={dialect}")));
     match measure(&sizes, &flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -63,24 +67,33 @@ async fn measure(sizes: &[u64], flags: &[String]) -> Result<(), Failed> {
     let all: Vec<&str> = own.into_iter().chain(flags.iter().map(String::as_str)).collect();
     let node = Node::start(&all).await;
     let mut others = Crowd::new(&node, "other");
-    println!("| online | pace | node's CPU, µs a connect | to others, bytes a connect |\n|---:|---|---:|---:|");
+    println!("| online | 500 come | node's CPU, µs a connect | to others, bytes a connect | tellings |");
+    println!("|---:|---|---:|---:|---:|");
     for size in sizes {
         others.grow_to(*size).await?;
         sleep(QUIET).await;
         for (pace, name) in [(PACED, "100 a second"), (Duration::ZERO, "at once")] {
             let mut newcomers = Crowd::new(&node, "newcomer");
+            let told = tellings(&node).await;
             let (cpu, heard) = (cpu_time(&node)?, others.heard.load(Ordering::Relaxed));
             newcomers.come(NEWCOMERS, pace).await?;
             sleep(QUIET).await;
             let cpu = (cpu_time(&node)? - cpu).as_micros() / u128::from(NEWCOMERS);
             let heard = (others.heard.load(Ordering::Relaxed) - heard) / NEWCOMERS;
-            println!("| {size} | {name} | {cpu} | {heard} |");
+            let told = tellings(&node).await - told;
+            println!("| {size} | {name} | {cpu} | {heard} | {told} |");
             newcomers.leave().await;
             // The grace, and then some.
             sleep(QUIET + Duration::from_secs(6)).await;
         }
     }
     Ok(())
+}
+
+/// How often the node told everybody who had come and gone, in either way.
+async fn tellings(node: &Node) -> u64 {
+    let of = async |way: &str| node.metric(&format!("trunkline_presence_tellings_total{{as=\"{way}\"}}")).await;
+    of("events").await + of("list").await
 }
 
 /// Clients that listen and count bytes.
