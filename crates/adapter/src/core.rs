@@ -7,10 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trunkline_hub::{Hub, Namespace, Packet, Targets};
+use trunkline_hub::{Hub, Namespace, Packet, RoomName, Run, Targets};
 use trunkline_redis::Commands;
 
 use crate::{
+    arrivals::{Arrivals, Other},
     broadcast::{self, Broadcast},
     channels::{Channels, Purpose},
     interest::Interests,
@@ -61,19 +62,23 @@ pub(crate) struct Core {
 /// Delivers stored messages to this node's sockets in place of the hub, so that it can keep their order, leave out what
 /// a socket has already, and notice what is missing.
 pub trait StoredMessages: Send + Sync + 'static {
-    /// A stored message came in: `packet` carries it, `targets` says who is to hear it. Called in the order of publication,
-    /// by one task; when that may have missed something, the cluster's [`LinkState`](crate::LinkState) has changed before.
-    /// Must not block.
-    fn deliver(&self, namespace: &Namespace, which: Stored<'_>, packet: Packet, targets: &Targets);
+    /// Stored messages for the members of `rooms` came in, one right behind the other. Called in the order of publication, by
+    /// one task; when that may have missed something, the cluster's [`LinkState`](crate::LinkState) has changed before. Must
+    /// not block.
+    fn deliver(&self, namespace: &Namespace, rooms: &[RoomName], messages: Vec<Stored>);
 }
 
-/// Which stored message it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored<'a> {
+/// A stored message on its way to this node's sockets.
+#[derive(Debug)]
+pub struct Stored {
     /// Its id.
-    pub id: &'a str,
+    pub id: String,
     /// Its place among those of all logs, if the log says.
-    pub stamp: Option<&'a str>,
+    pub stamp: Option<String>,
+    /// What carries it.
+    pub packet: Packet,
+    /// Rooms whose members do not hear it.
+    pub except: Vec<RoomName>,
 }
 
 /// A sink that prints nothing.
@@ -126,36 +131,51 @@ impl Core {
     ///
     /// A sharded member hears the classic channels too, for what message logs publish. A broadcast there is a list,
     /// which no message of the sharded adapter is.
-    pub(crate) fn receive(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
+    ///
+    /// A broadcast that is for this node's sockets may be left in `arrivals`, for the caller to hand over.
+    pub(crate) fn receive(self: &Arc<Self>, channel: &[u8], payload: &[u8], arrivals: &mut Arrivals) -> Outcome {
         let is_list = matches!(payload.first(), Some(0x90..=0x9f | 0xdc | 0xdd));
         if self.mode.is_sharded() && !is_list {
-            self.receive_sharded(channel, payload)
+            self.receive_sharded(channel, payload, arrivals)
         } else {
-            self.receive_classic(channel, payload)
+            self.receive_classic(channel, payload, arrivals)
         }
     }
 
-    fn receive_classic(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
+    /// [`receive`](Self::receive) of one message by itself.
+    pub(crate) fn receive_one(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
+        let mut arrivals = Arrivals::default();
+        let outcome = self.receive(channel, payload, &mut arrivals);
+        arrivals.hand_over(self);
+        outcome
+    }
+
+    fn receive_classic(self: &Arc<Self>, channel: &[u8], payload: &[u8], arrivals: &mut Arrivals) -> Outcome {
         let purpose = std::str::from_utf8(channel).ok().and_then(|channel| self.channels.purpose(channel));
         let (kind, outcome) = match purpose {
             _ if payload.len() > MESSAGE_BYTES => (Kind::Other, Err(DecodeError::TooLarge)),
             None => (Kind::Other, Ok(Outcome::NotHere)),
             Some(Purpose::Broadcast { namespace, room }) => {
-                (Kind::Broadcast, self.receive_broadcast(namespace, room, payload))
+                (Kind::Broadcast, self.receive_broadcast(namespace, room, payload, arrivals))
             }
-            Some(Purpose::Request { namespace }) => (Kind::Request, self.receive_request(namespace, payload)),
+            Some(Purpose::Request { namespace }) => {
+                arrivals.hand_over(self);
+                (Kind::Request, self.receive_request(namespace, payload))
+            }
             Some(Purpose::Response { .. }) => (Kind::Response, self.receive_response(payload)),
         };
         metrics::received(kind);
         outcome.unwrap_or_else(|error| malformed(kind, channel, &error))
     }
 
-    fn receive_sharded(self: &Arc<Self>, channel: &[u8], payload: &[u8]) -> Outcome {
+    fn receive_sharded(self: &Arc<Self>, channel: &[u8], payload: &[u8], arrivals: &mut Arrivals) -> Outcome {
         let purpose = std::str::from_utf8(channel).ok().and_then(|channel| self.channels.purpose(channel));
         let mut kind = Kind::Other;
         let outcome = match purpose {
             _ if payload.len() > MESSAGE_BYTES => Err(DecodeError::TooLarge),
-            Some(Purpose::Broadcast { namespace, room }) => self.receive_envelope(namespace, room, payload, &mut kind),
+            Some(Purpose::Broadcast { namespace, room }) => {
+                self.receive_envelope(namespace, room, payload, &mut kind, arrivals)
+            }
             _ => Ok(Outcome::NotHere),
         };
         metrics::received(kind);
@@ -168,6 +188,7 @@ impl Core {
         room: Option<&str>,
         payload: &[u8],
         kind: &mut Kind,
+        arrivals: &mut Arrivals,
     ) -> Result<Outcome, DecodeError> {
         let private = room == Some(&*self.uid);
         let here =
@@ -193,10 +214,13 @@ impl Core {
                 Ok(if ours { Outcome::Handled } else { Outcome::NotHere })
             }
             Content::Request(Request { id: None, what: What::Broadcast(broadcast), .. }) => {
-                self.deliver(&namespace, *broadcast);
+                self.deliver(&namespace, *broadcast, arrivals);
                 Ok(Outcome::Handled)
             }
-            Content::Request(request) => Ok(self.serve(name, request)),
+            Content::Request(request) => {
+                arrivals.hand_over(self);
+                Ok(self.serve(name, request))
+            }
         }
     }
 
@@ -205,6 +229,7 @@ impl Core {
         name: &str,
         room: Option<&str>,
         payload: &[u8],
+        arrivals: &mut Arrivals,
     ) -> Result<Outcome, DecodeError> {
         let Some(namespace) = self.hub.namespace(name) else { return Ok(Outcome::NotHere) };
         // Most one-room broadcasts are for other nodes: those aren't even decoded.
@@ -218,24 +243,36 @@ impl Core {
         if broadcast.namespace.as_deref().unwrap_or("/") != name {
             return Ok(Outcome::NotHere);
         }
-        self.deliver(&namespace, broadcast);
+        self.deliver(&namespace, broadcast, arrivals);
         Ok(Outcome::Handled)
     }
 
-    /// Hands a broadcast to this node's sockets.
-    pub(crate) fn deliver(self: &Arc<Self>, namespace: &Namespace, broadcast: Broadcast) {
+    /// A broadcast for this node's sockets. One that may be dropped, or wants acks, goes by itself.
+    pub(crate) fn deliver(self: &Arc<Self>, namespace: &Namespace, broadcast: Broadcast, arrivals: &mut Arrivals) {
+        let Broadcast { event, targets, stored, stamp, .. } = broadcast;
         if broadcast.numbered {
-            self.deliver_numbered(namespace, broadcast);
-            return;
-        }
-        let packet = Packet::new(broadcast.event);
-        match (broadcast.stored, self.stored.get()) {
-            (Some(id), Some(sink)) => {
-                let which = Stored { id: &id, stamp: broadcast.stamp.as_deref() };
-                sink.0.deliver(namespace, which, packet, &broadcast.targets);
+            arrivals.hand_over(self);
+            self.deliver_numbered(namespace, event, &targets);
+        } else if broadcast.flags.volatile {
+            arrivals.hand_over(self);
+            namespace.deliver(&Packet::new(event), &targets, true);
+        } else {
+            let Targets { rooms, except } = targets;
+            let packet = Packet::new(event);
+            match stored {
+                Some(id) => arrivals.stored(self, namespace, rooms, Stored { id, stamp, packet, except }),
+                None => arrivals.other(self, namespace, rooms, Other { packet, except }),
             }
-            _ => drop(namespace.deliver(&packet, &broadcast.targets, broadcast.flags.volatile)),
         }
+    }
+
+    /// To whoever delivers stored messages, see [`StoredMessages`].
+    pub(crate) fn deliver_stored(&self, namespace: &Namespace, rooms: &[RoomName], messages: Vec<Stored>) {
+        if let Some(sink) = self.stored.get() {
+            return sink.0.deliver(namespace, rooms, messages);
+        }
+        let run: Run<'_> = messages.iter().map(|message| (&message.packet, &message.except[..])).collect();
+        namespace.deliver_run(&run, rooms);
     }
 
     fn receive_response(&self, payload: &[u8]) -> Result<Outcome, DecodeError> {

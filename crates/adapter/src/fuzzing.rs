@@ -38,7 +38,7 @@ static SHARDED: LazyLock<Cluster> = LazyLock::new(|| {
 });
 
 fn receive(channel: &[u8], payload: &[u8]) -> Outcome {
-    MEMBER.0.core.receive(channel, payload)
+    MEMBER.0.core.receive_one(channel, payload)
 }
 
 /// Receives a message: byte 0 is the length of the channel's name, which follows, and then comes the payload.
@@ -148,7 +148,7 @@ fn has_numbers_in_other_forms(text: &str) -> bool {
 /// When a broadcast that is understood isn't understood alike by the next member.
 pub fn sharded(payload: &[u8]) {
     for channel in [b"socket.io#/#".as_slice(), b"socket.io#/#me#"] {
-        SHARDED.0.core.receive(channel, payload);
+        SHARDED.0.core.receive_one(channel, payload);
     }
     let Ok(envelope) = Envelope::open(payload) else { return };
     let Ok(Content::Request(Request { what: What::Broadcast(broadcast), .. })) = envelope.read() else { return };

@@ -17,6 +17,7 @@
 //! The adapter knows nothing of chat, and trusts whoever can write to Redis only as far as never to panic, never to
 //! wait and never to grow without bound.
 
+mod arrivals;
 mod ask;
 #[doc(hidden)]
 pub mod bench;
@@ -330,7 +331,7 @@ impl Cluster {
 
     /// Handles a message as if Redis had delivered it. Messages injected from several threads have no order.
     pub fn inject(&self, channel: &[u8], payload: &[u8]) {
-        self.0.core.receive(channel, payload);
+        self.0.core.receive_one(channel, payload);
     }
 
     /// How this node is joined to the others, now and from now on.

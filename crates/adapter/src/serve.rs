@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use trunkline_hub::{CloseReason, Encoded, Namespace, RoomName, Socket, Targets};
 
 use crate::{
+    arrivals::Arrivals,
     broadcast::Broadcast,
     core::{Core, Outcome},
     describe::RemoteSocket,
@@ -147,7 +148,9 @@ impl Core {
             return;
         };
         let (Some(id), Some(channel)) = (from.id.cloned(), self.answers_to(from)) else {
-            self.deliver(&namespace, broadcast);
+            let mut arrivals = Arrivals::default();
+            self.deliver(&namespace, broadcast, &mut arrivals);
+            arrivals.hand_over(self);
             return;
         };
         let sockets = namespace.sockets(&broadcast.targets);
@@ -183,14 +186,13 @@ impl Core {
 
     /// Delivers an event that its sender numbered: the client's code is given a way to answer, as on a Node server. There
     /// is no way back for the answer, so nobody waits for it.
-    pub(crate) fn deliver_numbered(self: &Arc<Self>, namespace: &Namespace, broadcast: Broadcast) {
-        let sockets = namespace.sockets(&broadcast.targets);
+    pub(crate) fn deliver_numbered(self: &Arc<Self>, namespace: &Namespace, event: Encoded, targets: &Targets) {
+        let sockets = namespace.sockets(targets);
         if sockets.is_empty() {
             return;
         }
         let core = Arc::clone(self);
         self.tasks.spawn(async move {
-            let event = broadcast.event;
             let mut acks: FuturesUnordered<_> =
                 sockets.iter().map(|socket| socket.emit_with_ack(event.clone(), ACK_TIMEOUT)).collect();
             while let Some(Some(_)) = core.leaving.run_until_cancelled(acks.next()).await {}

@@ -37,7 +37,7 @@ pub use handshake::{Handshake, PeerAddress};
 pub use interest::Interest;
 pub use lanes::Flush;
 pub use namespace::{Handler, Namespace, Recovery, Refusal};
-pub use packet::{Encoded, Packet};
+pub use packet::{Encoded, Packet, Run};
 pub use reason::{Close, CloseReason};
 pub use rooms::{RoomName, Targets};
 pub use socket::{AckReply, Event, INBOX_BYTES, INBOX_EVENTS, Socket, SocketId};

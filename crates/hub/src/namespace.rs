@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::task::TaskTracker;
@@ -13,7 +13,7 @@ use crate::{
     interest::Watch,
     lanes::{Flush, Outbox, SendError},
     metrics,
-    packet::{Encoded, Packet},
+    packet::{Encoded, Packet, Run},
     reason::CloseReason,
     rooms::{RoomName, Rooms, Targets},
     socket::{Event, Socket, SocketId},
@@ -231,6 +231,11 @@ impl Namespace {
         }
     }
 
+    /// Whether this is the very same namespace, not one of the same name that took its place.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The socket with this id, when it is on this node.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         self.0.sockets.read().get(id).cloned()
@@ -299,17 +304,8 @@ impl Namespace {
         volatile: bool,
         mut choose: impl FnMut(&Socket) -> Option<&'a Packet>,
     ) -> usize {
-        // Closing a slow consumer takes locks of its own: not under the index's.
-        let mut taken = 0;
-        let mut full = Vec::new();
-        self.for_each(targets, |socket, flush| {
-            match choose(socket).map(|packet| socket.deliver(packet, volatile, flush)) {
-                None => {}
-                Some(Ok(())) => taken += 1,
-                Some(Err(SendError::Full)) => full.push(socket.clone()),
-                Some(Err(SendError::Closed)) => {}
-            }
-        });
+        let (taken, full) = self
+            .hand_out(targets, |socket, flush| choose(socket).map(|packet| socket.deliver(packet, volatile, flush)));
         metrics::packets_out(taken);
         if volatile {
             metrics::volatile_dropped(full.len());
@@ -317,6 +313,61 @@ impl Namespace {
             full.iter().for_each(|socket| socket.close(CloseReason::SlowConsumer));
         }
         taken
+    }
+
+    /// Hands the packets of `run` to the members of `rooms` on this node (everyone when empty), as
+    /// [`deliver`](Self::deliver) does with each, and says how many sockets took all that is for them.
+    pub fn deliver_run(&self, run: &Run<'_>, rooms: &[RoomName]) -> usize {
+        if run.packets().is_empty() {
+            return 0;
+        }
+        let targets = Targets { rooms: rooms.to_vec(), except: Vec::new() };
+        let left_out: Vec<_> = run.excepts().iter().map(|except| self.0.rooms.ids(except)).collect();
+        // Mostly the senders: they don't hear everything.
+        let partial: AHashSet<&SocketId> = left_out.iter().flatten().collect();
+        let mut packets = 0;
+        let (taken, full) = self.hand_out(&targets, |socket, flush| {
+            if !partial.contains(socket.id()) {
+                let handed = socket.deliver_run(run, flush);
+                packets += handed.map_or(0, |()| run.packets().len());
+                return Some(handed);
+            }
+            let theirs = run.packets().iter().zip(&left_out).filter(|(_, ids)| !ids.contains(socket.id()));
+            let mut theirs = theirs.map(|(packet, _)| packet).peekable();
+            theirs.peek()?;
+            // Nothing after what did not fit: whoever comes back goes on from the last that came.
+            Some(theirs.try_for_each(|packet| socket.deliver(packet, false, flush).inspect(|()| packets += 1)))
+        });
+        metrics::packets_out(packets);
+        full.iter().for_each(|socket| socket.close(CloseReason::SlowConsumer));
+        taken
+    }
+
+    /// How many sockets took what `hand` offers to those whom `targets` names, and which had no room for it.
+    ///
+    /// Closing those takes locks of its own: not under the index's.
+    fn hand_out(
+        &self,
+        targets: &Targets,
+        mut hand: impl FnMut(&Socket, Flush) -> Option<Result<(), SendError>>,
+    ) -> (usize, Vec<Socket>) {
+        let (mut taken, mut full) = (0, Vec::new());
+        self.for_each(targets, |socket, flush| match hand(socket, flush) {
+            Some(Ok(())) => taken += 1,
+            Some(Err(SendError::Full)) => full.push(socket.clone()),
+            Some(Err(SendError::Closed)) | None => {}
+        });
+        (taken, full)
+    }
+
+    /// About how many sockets of this node are in `rooms` (all when empty): one that is in several counts several times.
+    pub fn reach(&self, rooms: &[RoomName]) -> usize {
+        if rooms.is_empty() { self.len() } else { rooms.iter().map(|room| self.members(room)).sum() }
+    }
+
+    /// Whether clients are told how to come back as what they are, on lanes that can.
+    pub fn recovers(&self) -> bool {
+        self.0.handler.recovers()
     }
 
     fn for_each(&self, targets: &Targets, mut f: impl FnMut(&Socket, Flush)) {

@@ -15,6 +15,8 @@ use serde::{
     de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor},
 };
 
+use crate::rooms::RoomName;
+
 /// An encoded list of arguments, as it stands in a Socket.IO packet: JSON text with placeholders,
 /// and the attachments they point at.
 ///
@@ -227,6 +229,34 @@ impl Packet {
     /// What it carries.
     pub fn event(&self) -> &Encoded {
         &self.event
+    }
+}
+
+/// Packets that go to the same rooms, one right behind the other: what they are to a lane is joined once, and each recipient
+/// gets them as one. Collected from packets and the rooms whose members each leaves out.
+#[derive(Debug)]
+pub struct Run<'a> {
+    packets: Vec<&'a Packet>,
+    excepts: Vec<&'a [RoomName]>,
+    pub(crate) websocket: OnceLock<Bytes>,
+}
+
+impl<'a> Run<'a> {
+    /// Each by itself.
+    pub(crate) fn packets(&self) -> &[&'a Packet] {
+        &self.packets
+    }
+
+    /// Whom each leaves out.
+    pub(crate) fn excepts(&self) -> &[&'a [RoomName]] {
+        &self.excepts
+    }
+}
+
+impl<'a> FromIterator<(&'a Packet, &'a [RoomName])> for Run<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'a Packet, &'a [RoomName])>>(packets: I) -> Self {
+        let (packets, excepts) = packets.into_iter().unzip();
+        Self { packets, excepts, websocket: OnceLock::new() }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     lanes::{Flush, Outbox, SendError},
     metrics,
     namespace::Namespace,
-    packet::{Encoded, Packet},
+    packet::{Encoded, Packet, Run},
     reason::CloseReason,
     rooms::RoomName,
 };
@@ -273,6 +273,13 @@ impl Socket {
             return Err(SendError::Closed);
         }
         self.0.outbox.send(packet, volatile, flush)
+    }
+
+    pub(crate) fn deliver_run(&self, run: &Run<'_>, flush: Flush) -> Result<(), SendError> {
+        if self.0.closing.get().is_some() {
+            return Err(SendError::Closed);
+        }
+        self.0.outbox.send_run(run, flush)
     }
 
     /// Bytes that its connection has not taken yet. Whoever has much to send waits until they are few.

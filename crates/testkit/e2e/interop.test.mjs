@@ -74,6 +74,21 @@ describe("beside a Node.js server on the same Redis", { timeout: 120_000 }, () =
       }
     });
 
+    test(`what ${source} sends in one go arrives in order, less what is not for somebody`, { timeout: 20_000 }, async () => {
+      const numbers = Array.from({ length: 60 }, (_, number) => number);
+      for (const number of numbers) {
+        const target = number % 5 === 4 ? io().to("shared").except("user:ada") : io().to("shared");
+        target.emit("burst", { from: source, number, bytes: number % 7 === 6 ? bytes : null });
+      }
+      for (const each of ours) {
+        const expected = numbers.filter((number) => each !== ours[0] || number % 5 !== 4);
+        await each.next("burst", (payload) => payload.from === source && payload.number === expected.at(-1));
+        const burst = each.received("burst").filter(({ from }) => from === source);
+        assert.deepEqual(burst.map(({ number }) => number), expected);
+        for (const { number, bytes: sent } of burst) assert.deepEqual(sent && Buffer.from(sent), number % 7 === 6 ? bytes : null);
+      }
+    });
+
     test(`${source} leaves out whom it excepts`, { timeout: 20_000 }, async () => {
       const [ada, grace] = ours;
       io().to("shared").except("user:ada").emit("but-ada", { from: source });

@@ -197,7 +197,7 @@ fn requests_are_written_byte_for_byte_as_node_writes_them() {
 fn every_captured_request_is_handled_and_answered_as_its_kind_wants() {
     for vector in vectors().iter().filter(|v| v.is_request() && v.channel.ends_with("#/#")) {
         let core = member();
-        let outcome = core.receive(vector.channel.replace("my:app", "socket.io").as_bytes(), &vector.payload());
+        let outcome = core.receive_one(vector.channel.replace("my:app", "socket.io").as_bytes(), &vector.payload());
         let kind = vector.decoded["type"].as_u64().unwrap();
         let legacy = vector.decoded.get("sid").is_some();
         let expected = if legacy { Outcome::NotHere } else { Outcome::Handled };
@@ -268,14 +268,14 @@ async fn an_answer_reaches_who_waits_for_it_in_either_encoding() {
         let mut waiting = core.pending.register();
         let answer = json!({ "requestId": waiting.id, "rooms": ["r"], "sockets": [{ "id": "s" }, 5] }).to_string();
         let payload = if msgpack { crate::transcode::json_to_msgpack(&answer).unwrap() } else { answer.into_bytes() };
-        assert_eq!(core.receive(b"socket.io-response#/#", &payload), Outcome::Handled);
+        assert_eq!(core.receive_one(b"socket.io-response#/#", &payload), Outcome::Handled);
         let answer = waiting.next().await.unwrap();
         assert_eq!(answer.rooms, ["r"]);
         assert_eq!(answer.sockets, [RemoteSocket { id: "s".into(), ..RemoteSocket::default() }]);
         let id = waiting.id.clone();
         drop(waiting);
         let late = json!({ "requestId": id }).to_string();
-        assert_eq!(core.receive(b"socket.io-response#/#", late.as_bytes()), Outcome::NotHere);
+        assert_eq!(core.receive_one(b"socket.io-response#/#", late.as_bytes()), Outcome::NotHere);
     }
 }
 
@@ -284,7 +284,7 @@ fn a_specific_response_channel_is_used_for_all_answers_but_one() {
     let core = std::sync::Arc::into_inner(member()).expect("nobody else has it");
     let core = std::sync::Arc::new(crate::core::Core { specific_response_channel: true, ..core });
     let ask = |request: Value| {
-        core.receive(b"socket.io-request#/#", request.to_string().as_bytes());
+        core.receive_one(b"socket.io-request#/#", request.to_string().as_bytes());
         super::published(&core).pop().unwrap().0
     };
     assert_eq!(ask(json!({ "uid": "you", "requestId": "q", "type": 1 })), "socket.io-response#/#you#");
@@ -297,11 +297,11 @@ fn own_messages_are_not_handled_again() {
     let core = member();
     let event = Encoded::bare_event("x");
     let payload = broadcast::encode("me", "/", &event, &Targets::everyone(), false).unwrap();
-    assert_eq!(core.receive(b"socket.io#/#", &payload), Outcome::Own);
+    assert_eq!(core.receive_one(b"socket.io#/#", &payload), Outcome::Own);
     for kind in 0..=7 {
         let request = json!({ "uid": "me", "requestId": "q", "type": kind, "opts": { "rooms": [] }, "rooms": [],
             "data": ["x"], "packet": { "type": 2, "data": ["x"] } });
-        assert_eq!(core.receive(b"socket.io-request#/#", request.to_string().as_bytes()), Outcome::Own);
+        assert_eq!(core.receive_one(b"socket.io-request#/#", request.to_string().as_bytes()), Outcome::Own);
     }
     assert_eq!(super::published(&core), []);
 }

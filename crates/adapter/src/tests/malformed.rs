@@ -47,7 +47,7 @@ fn nothing_that_ends_a_node_process_is_taken_for_a_message() {
     let mut broadcasts = 0;
     for case in cases().iter().filter(|case| case.channel.starts_with("socket.io#")) {
         let core = member();
-        let outcome = core.receive(case.channel.as_bytes(), &unhex(&case.hex));
+        let outcome = core.receive_one(case.channel.as_bytes(), &unhex(&case.hex));
         let node_delivered = !case.frames.is_empty();
         // This member hosts no rooms, so a room's channel is none of its business.
         let room_channel = case.channel.ends_with('#') && case.channel != "socket.io#/#";
@@ -82,7 +82,7 @@ fn a_request_is_answered_exactly_when_node_answers() {
     let mut requests = 0;
     for case in cases().iter().filter(|case| case.channel == "socket.io-request#/#") {
         let core = member();
-        let outcome = core.receive(case.channel.as_bytes(), &unhex(&case.hex));
+        let outcome = core.receive_one(case.channel.as_bytes(), &unhex(&case.hex));
         let answers = published(&core).len();
         requests += 1;
         match &*case.case {
@@ -102,7 +102,7 @@ fn a_request_is_answered_exactly_when_node_answers() {
 fn a_wrong_response_is_dropped() {
     for case in cases().iter().filter(|case| case.channel.starts_with("socket.io-response#")) {
         let core = member();
-        let outcome = core.receive(case.channel.as_bytes(), &unhex(&case.hex));
+        let outcome = core.receive_one(case.channel.as_bytes(), &unhex(&case.hex));
         assert!(matches!(outcome, Outcome::Malformed | Outcome::NotHere), "{}: {outcome:?}", case.case);
         assert_eq!(published(&core), [], "{}", case.case);
     }
@@ -114,11 +114,11 @@ fn what_is_dropped_is_counted_by_kind_and_reason() {
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
         let core = member();
-        core.receive(b"socket.io#/#", b"garbage");
-        core.receive(b"socket.io-request#/#", b"{garbage");
-        core.receive(b"socket.io-request#/#", &[0xc1]);
-        core.receive(b"socket.io-response#/#", b"garbage");
-        core.receive(b"socket.io-request#/#", br#"{"type":1}"#);
+        core.receive_one(b"socket.io#/#", b"garbage");
+        core.receive_one(b"socket.io-request#/#", b"{garbage");
+        core.receive_one(b"socket.io-request#/#", &[0xc1]);
+        core.receive_one(b"socket.io-response#/#", b"garbage");
+        core.receive_one(b"socket.io-request#/#", br#"{"type":1}"#);
     });
     let page = handle.render();
     for line in [
@@ -138,7 +138,7 @@ fn requests_of_socketio_2_are_left_alone() {
     for kind in 0..=6 {
         let core = member();
         let request = format!(r#"{{"requestid":"q","type":{kind},"sid":"s","room":"r","rooms":[],"close":true}}"#);
-        assert_eq!(core.receive(b"socket.io-request#/#", request.as_bytes()), Outcome::Malformed, "{request}");
+        assert_eq!(core.receive_one(b"socket.io-request#/#", request.as_bytes()), Outcome::Malformed, "{request}");
         assert_eq!(published(&core), []);
     }
 }
@@ -150,7 +150,7 @@ fn channels_of_other_formats_are_not_ours() {
         ("socketio", r#"{"method":"emit","event":"e","data":1,"namespace":"/","room":null,"host_id":"h"}"#),
         ("socket.io#emitter", "\u{2}"),
     ] {
-        assert_eq!(member().receive(channel.as_bytes(), payload.as_bytes()), Outcome::NotHere, "{channel}");
+        assert_eq!(member().receive_one(channel.as_bytes(), payload.as_bytes()), Outcome::NotHere, "{channel}");
     }
 }
 
@@ -162,7 +162,7 @@ fn a_wrong_list_of_rooms_does_not_address_everyone() {
         r#"{"type":4,"opts":{"rooms":[null]},"close":true}"#,
         r#"{"type":4,"opts":"r"}"#,
     ] {
-        assert_eq!(member().receive(b"socket.io-request#/#", request.as_bytes()), Outcome::Malformed, "{request}");
+        assert_eq!(member().receive_one(b"socket.io-request#/#", request.as_bytes()), Outcome::Malformed, "{request}");
     }
 }
 
@@ -174,9 +174,9 @@ fn deep_nesting_and_false_lengths_are_refused() {
     deep.extend([0xc0, 0x80]);
     assert_eq!(broadcast::decode(&deep), Err(crate::transcode::DecodeError::TooDeep));
     let huge = [0xdd, 0xff, 0xff, 0xff, 0xff, 0xa1];
-    assert_eq!(member().receive(b"socket.io#/#", &huge), Outcome::Malformed);
-    assert_eq!(member().receive(b"socket.io-request#/#", &huge), Outcome::Malformed);
-    assert_eq!(member().receive(b"socket.io-request#/#", "[".repeat(100_000).as_bytes()), Outcome::Malformed);
+    assert_eq!(member().receive_one(b"socket.io#/#", &huge), Outcome::Malformed);
+    assert_eq!(member().receive_one(b"socket.io-request#/#", &huge), Outcome::Malformed);
+    assert_eq!(member().receive_one(b"socket.io-request#/#", "[".repeat(100_000).as_bytes()), Outcome::Malformed);
     let open = format!("{{\"type\":5,\"opts\":{}", "[".repeat(100_000));
-    assert_eq!(member().receive(b"socket.io-request#/#", open.as_bytes()), Outcome::Malformed);
+    assert_eq!(member().receive_one(b"socket.io-request#/#", open.as_bytes()), Outcome::Malformed);
 }

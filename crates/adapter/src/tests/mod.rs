@@ -1,5 +1,6 @@
 //! What the pure parts promise, checked against captures of real Node servers and against chance.
 
+mod arrivals;
 mod captures;
 mod interest;
 mod malformed;

@@ -9,7 +9,7 @@ use tokio::sync::{
     watch,
 };
 use trunkline_adapter::{LinkState, Stored, StoredMessages};
-use trunkline_hub::{Encoded, Hub, Namespace, Packet, RoomName, Socket, SocketId, Targets};
+use trunkline_hub::{Encoded, Hub, Namespace, Packet, RoomName, Run, Socket, SocketId, Targets};
 use trunkline_store::{Stamp, parse_message_id};
 
 use super::{
@@ -296,6 +296,42 @@ impl Streams {
         }
     }
 
+    /// Live messages of one conversation, in the order in which they came.
+    fn live(&self, namespace: &Namespace, room: &RoomName, conversation: &str, messages: Vec<Stored>) {
+        let mut order = self.order.lock();
+        let link = self.link();
+        let (_, doubt) = self.with(namespace, room, conversation, |entry, stream| {
+            // Then all members hear the same, and can be handed all of it at once.
+            let same_for_all = stream.is_even() && !namespace.recovers();
+            let (mut together, mut doubt) = (Vec::<Arc<Delivery>>::new(), None);
+            for Stored { id, stamp, packet, except } in messages {
+                let Some((_, epoch, seq)) = parse_message_id(&id) else { continue };
+                let stamp = stamp.as_deref().and_then(Stamp::parse);
+                let proves = order.live(stamp.as_ref(), link);
+                let targets = Targets { rooms: vec![Arc::clone(room)], except };
+                let delivery = Arc::new(Delivery::new(packet, targets, stamp.filter(|_| proves)));
+                match stream.live(epoch, seq, delivery) {
+                    Live::Deliver(delivery) if same_for_all => {
+                        stream.announce(seq, None);
+                        stream.advance(seq);
+                        together.push(delivery);
+                    }
+                    Live::Deliver(delivery) => entry.hand_out(stream, seq, None, &delivery),
+                    Live::Held(true) => doubt = Some(self.doubt(&mut order, entry)),
+                    Live::Held(false) | Live::Repeat => {}
+                }
+            }
+            let run: Run<'_> = together.iter().map(|one| (&one.packet, &one.targets.except[..])).collect();
+            namespace.deliver_run(&run, std::slice::from_ref(room));
+            doubt
+        });
+        drop(order);
+        if let Some(doubt) = doubt {
+            // As in `repair_if`.
+            let _ = self.behind.send(doubt);
+        }
+    }
+
     fn make(&self, namespace: &Namespace, room: &RoomName, conversation: &str) -> Arc<Entry> {
         let mut by_room = self.by_room.lock();
         let entries = by_room.entry(Arc::clone(room)).or_default();
@@ -322,29 +358,23 @@ impl Streams {
 }
 
 impl StoredMessages for Streams {
-    fn deliver(&self, namespace: &Namespace, which: Stored<'_>, packet: Packet, targets: &Targets) {
-        let (Some((conversation, epoch, seq)), [room]) = (parse_message_id(which.id), &targets.rooms[..]) else {
-            // Nothing of ours: whoever made it wants it delivered.
-            namespace.deliver(&packet, targets, false);
-            return;
-        };
-        let stamp = which.stamp.and_then(Stamp::parse);
-        let mut order = self.order.lock();
-        let proves = order.live(stamp.as_ref(), self.link());
-        let delivery = Arc::new(Delivery::new(packet, targets.clone(), stamp.filter(|_| proves)));
-        let (entry, behind) = self.with(namespace, room, conversation, |entry, stream| {
-            match stream.live(epoch, seq, delivery) {
-                Live::Deliver(delivery) => entry.hand_out(stream, seq, None, &delivery),
-                Live::Held(begin) => return begin,
-                Live::Repeat => {}
+    fn deliver(&self, namespace: &Namespace, rooms: &[RoomName], messages: Vec<Stored>) {
+        let mut messages = messages.into_iter().peekable();
+        while let Some(first) = messages.next() {
+            let id = first.id.clone();
+            let (Some((conversation, ..)), [room]) = (parse_message_id(&id), rooms) else {
+                // Nothing of ours: whoever made it wants it delivered.
+                let targets = Targets { rooms: rooms.to_vec(), except: first.except };
+                namespace.deliver(&first.packet, &targets, false);
+                continue;
+            };
+            // What comes by a conversation's room is all of one; what comes by a user's may be of several.
+            let of_it = |other: &Stored| parse_message_id(&other.id).is_some_and(|(other, ..)| other == conversation);
+            let mut together = vec![first];
+            while let Some(next) = messages.next_if(of_it) {
+                together.push(next);
             }
-            false
-        });
-        let doubt = behind.then(|| self.doubt(&mut order, &entry));
-        drop(order);
-        if let Some(doubt) = doubt {
-            // As in `repair_if`.
-            let _ = self.behind.send(doubt);
+            self.live(namespace, room, conversation, together);
         }
     }
 }

@@ -16,7 +16,7 @@ pub use closable::{Closable, CloseHandle};
 use std::time::Duration;
 
 use crate::{
-    packet::{Encoded, Packet},
+    packet::{Encoded, Packet, Run},
     reason::Close,
     socket::Socket,
 };
@@ -101,6 +101,14 @@ pub trait Outbox: Send + Sync + 'static {
     /// # Errors
     /// Nothing was queued.
     fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError>;
+
+    /// Queues several events, none of them volatile.
+    ///
+    /// # Errors
+    /// From some event on, nothing was queued.
+    fn send_run(&self, run: &Run<'_>, flush: Flush) -> Result<(), SendError> {
+        run.packets().iter().try_for_each(|packet| self.send(packet, false, flush))
+    }
 
     /// Queues an event that the client is to answer: the answer goes to [`Socket::acked`] of `socket`, whose outbox
     /// this is, under the same number.

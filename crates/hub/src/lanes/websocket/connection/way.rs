@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Connection;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         Flush, Outbox, SendError,
         websocket::{outbox::Volatile, packet},
     },
-    packet::{Encoded, Packet},
+    packet::{Encoded, Packet, Run},
     reason::{Close, CloseReason},
     socket::Socket,
 };
@@ -61,6 +61,25 @@ impl Way {
 impl Outbox for Way {
     fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
         self.push(self.frames(packet), volatile.then(|| packet.subject()))?;
+        self.flush(flush);
+        Ok(())
+    }
+
+    /// Their bytes, joined: copying them once costs less than a queue entry, a reference and a slice for each and every socket.
+    fn send_run(&self, run: &Run<'_>, flush: Flush) -> Result<(), SendError> {
+        if let [packet] = run.packets() {
+            return self.send(packet, false, flush);
+        }
+        if self.recovers {
+            return run.packets().iter().try_for_each(|packet| self.send(packet, false, flush));
+        }
+        let frames = || run.packets().iter().flat_map(|packet| self.frames(packet));
+        let joined = run.websocket.get_or_init(|| {
+            let mut joined = BytesMut::with_capacity(frames().map(Bytes::len).sum());
+            frames().for_each(|frame| joined.extend_from_slice(frame));
+            joined.freeze()
+        });
+        self.push(std::slice::from_ref(joined), None)?;
         self.flush(flush);
         Ok(())
     }

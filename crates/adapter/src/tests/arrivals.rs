@@ -1,0 +1,116 @@
+//! What arrives together goes to the sockets together, and in order.
+
+use std::sync::{Arc, Mutex};
+
+use http::HeaderMap;
+use serde_json::json;
+use trunkline_hub::{
+    Close, Encoded, Flush, Handshake, Namespace, Packet, RoomName, Socket, SocketId, Targets,
+    lanes::{Outbox, SendError},
+};
+
+use super::member;
+use crate::{
+    arrivals::Arrivals,
+    broadcast,
+    core::{Core, Sink, Stored, StoredMessages},
+};
+
+/// The texts of the events that a client gets.
+#[derive(Clone, Default)]
+struct Client(Arc<Mutex<Vec<String>>>);
+
+impl Client {
+    async fn of(core: &Core, id: &str, room: &str) -> (Self, Socket) {
+        let client = Self::default();
+        let namespace = core.hub.namespace("/").expect("it is served");
+        let handshake = Handshake::new(&HeaderMap::new(), "/", None);
+        let socket = namespace.connect(SocketId::new(id), handshake, Arc::new(client.clone())).await;
+        let socket = socket.expect("nobody is refused");
+        socket.join(room);
+        (client, socket)
+    }
+
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+impl Outbox for Client {
+    fn send(&self, packet: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
+        self.0.lock().expect("no panic").push(packet.event().text.to_string());
+        Ok(())
+    }
+    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
+        Ok(())
+    }
+    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
+        Ok(())
+    }
+    fn backlog(&self) -> usize {
+        0
+    }
+    fn close(&self, _: Close, _: Option<&Packet>) {}
+    fn transport(&self) -> &'static str {
+        "test"
+    }
+}
+
+/// Another node's broadcast of the event `[name]` to `targets`.
+fn broadcast_of(core: &Arc<Core>, arrivals: &mut Arrivals, name: &str, targets: &Targets, volatile: bool) {
+    let payload = broadcast::encode("other", "/", &Encoded::bare_event(name), targets, volatile).expect("an event");
+    core.receive(b"socket.io#/#r#", &payload, arrivals);
+}
+
+#[tokio::test]
+async fn a_request_comes_between_the_broadcasts_that_it_stood_between() {
+    let core = member();
+    let (member_of_room, _) = Client::of(&core, "a", "r").await;
+    let (newcomer, _) = Client::of(&core, "b", "elsewhere").await;
+    let mut arrivals = Arrivals::default();
+    broadcast_of(&core, &mut arrivals, "1", &Targets::room("r"), false);
+    broadcast_of(&core, &mut arrivals, "2", &Targets::room("r"), false);
+    assert!(member_of_room.heard().is_empty(), "they wait for what arrived with them");
+    let join = json!({"uid": "other", "type": 2, "opts": {"rooms": ["elsewhere"], "except": []}, "rooms": ["r"]});
+    core.receive(b"socket.io-request#/#", join.to_string().as_bytes(), &mut arrivals);
+    broadcast_of(&core, &mut arrivals, "3", &Targets::room("r").except("a"), false);
+    broadcast_of(&core, &mut arrivals, "4", &Targets::room("r"), true);
+    broadcast_of(&core, &mut arrivals, "5", &Targets::room("r"), false);
+    arrivals.hand_over(&core);
+    assert_eq!(member_of_room.heard(), [r#"["1"]"#, r#"["2"]"#, r#"["4"]"#, r#"["5"]"#]);
+    assert_eq!(newcomer.heard(), [r#"["3"]"#, r#"["4"]"#, r#"["5"]"#]);
+    assert_eq!(arrivals.reached(), 2 + 2 + 2, "three that were no volatile ones, counted for each member");
+}
+
+/// How many stored messages came at a time, and for which room.
+#[derive(Default)]
+struct Sizes(Mutex<Vec<(String, usize)>>);
+
+impl StoredMessages for Sizes {
+    fn deliver(&self, _: &Namespace, rooms: &[RoomName], messages: Vec<Stored>) {
+        self.0.lock().expect("no panic").push((rooms.concat(), messages.len()));
+    }
+}
+
+#[tokio::test]
+async fn what_follows_for_the_same_room_is_handed_over_with_it_up_to_a_size() {
+    let core = member();
+    let _members = (Client::of(&core, "a", "r").await, Client::of(&core, "b", "s").await);
+    let sizes = Arc::new(Sizes::default());
+    core.stored.set(Sink(Arc::clone(&sizes) as _)).expect("the first");
+    let namespace = core.hub.namespace("/").expect("it is served");
+    let mut arrivals = Arrivals::default();
+    let mut stored = |room: &str, bytes: usize| {
+        let packet = Packet::new(Encoded::event("message:new", &"x".repeat(bytes)));
+        let message = Stored { id: "c:e:1".to_owned(), stamp: None, packet, except: Vec::new() };
+        arrivals.stored(&core, &namespace, vec![room.into()], message);
+    };
+    for (room, bytes) in
+        [("r", 1), ("r", 1), ("s", 1), ("r", 1), ("r", 40_000), ("r", 40_000), ("r", 100_000), ("r", 1)]
+    {
+        stored(room, bytes);
+    }
+    arrivals.hand_over(&core);
+    let expected = [("r", 2), ("s", 1), ("r", 2), ("r", 1), ("r", 1), ("r", 1)];
+    assert_eq!(*sizes.0.lock().unwrap(), expected.map(|(room, count)| (room.to_owned(), count)));
+}
