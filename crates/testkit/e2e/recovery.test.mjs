@@ -272,6 +272,101 @@ describe("with connection state recovery", { timeout: 300_000 }, () => {
   });
 });
 
+describe("connection state recovery in other dialects", { timeout: 300_000 }, () => {
+  let it;
+  before(async () => {
+    it = await sharedCluster({ nodes: 2, flags: [...ON, "--namespaces", "/=native,/show=showcase,/talks=conversations"] });
+    await proving(it);
+  });
+  after(() => it?.stop());
+
+  const open = (user, options) => it.client(user, { at: 0, ...options }).open();
+  const texts = (client) => client.received("new-message").map(({ text }) => text);
+
+  /** Ada speaks in the lobby until bob has got something, and something that proves where he is, if he is told such. */
+  async function showcase(name, prepare) {
+    const [ada, bob] = [await open(`ada-${name}`, { to: "/show" }), await open(name === "guest" ? undefined : `bob-${name}`, { to: "/show" })];
+    await prepare?.(bob);
+    let said = 0;
+    const speak = async (text = `${name} ${(said += 1)}`) => {
+      await ada.request("send-message", { text });
+      return text;
+    };
+    await eventually(async () => {
+      const text = await speak();
+      await bob.next("new-message", (message) => message.text === text, 1_000);
+      assert.match(bob.socket._lastOffset ?? "", /^[0-9a-f]+\.\d+$/);
+    }, WAIT_MS);
+    return { ada, bob, speak };
+  }
+
+  test("in showcase a user is put back into the lobby, with what was said", { timeout: 60_000 }, async () => {
+    const { bob, speak } = await showcase("user");
+    for (const at of [1, 0]) {
+      const { id } = bob.socket;
+      const before = texts(bob);
+      await cut(bob);
+      const missed = [await speak(), await speak(), await speak()];
+      await comeBack(bob, it.nodes[at]);
+      assert.deepEqual([bob.socket.recovered, bob.socket.id], [true, id]);
+      const later = await speak();
+      await bob.next("new-message", ({ text }) => text === later);
+      assert.deepEqual(texts(bob), [...before, ...missed, later]);
+    }
+  });
+
+  for (const [who, prepare] of [
+    ["guest", undefined],
+    ["named", (bob) => bob.ask("join", "Bob")],
+  ]) {
+    test(`in showcase who is a guest or gave itself a name comes in as a new one: ${who}`, { timeout: 60_000 }, async () => {
+      const { bob, speak } = await showcase(who, prepare);
+      const { id } = bob.socket;
+      await cut(bob);
+      const missed = await speak();
+      await comeBack(bob, it.nodes[1]);
+      assert.equal(bob.socket.recovered, false);
+      assert.notEqual(bob.socket.id, id);
+      await eventually(async () => {
+        const later = await speak();
+        await bob.next("new-message", ({ text }) => text === later, 1_000);
+      }, WAIT_MS);
+      assert.ok(!texts(bob).includes(missed), "what it missed is in the history");
+      assert.deepEqual(texts(bob), [...new Set(texts(bob))], "nothing twice");
+    });
+  }
+
+  test("who asks for batches is not told how to come back, and comes back with its cursors", { timeout: 60_000 }, async () => {
+    const auth = { batch: true };
+    const [ada, bob, plain] = [await open("ada-batch", { to: "/talks" }), await open("bob-batch", { to: "/talks", auth }), await open("carol-batch", { to: "/talks" })];
+    for (const each of [ada, bob, plain]) each.socket.emit("joinRoom", "batched");
+    await eventually(async () => {
+      const { viewers } = await ada.request("getViewers", "batched");
+      assert.deepEqual(viewers.sort(), ["ada-batch", "bob-batch", "carol-batch"]);
+    }, WAIT_MS);
+    assert.equal(typeof plain.socket._pid, "string", "who asks for none is");
+    assert.equal(bob.socket._pid, undefined);
+    const speak = async (...contents) => {
+      for (const content of contents) await ada.request("sendMessage", { conversationId: "batched", content });
+    };
+    const batched = () => bob.received("messagesBatch").flat().map(({ message }) => message);
+    const heardBatched = (...contents) => eventually(() => assert.deepEqual(batched().map(({ content }) => content), contents), WAIT_MS);
+    await speak("1", "2", "3");
+    await heardBatched("1", "2", "3");
+    await cut(bob);
+    await speak("4", "5");
+    const { epoch, seq } = batched().at(-1);
+    bob.socket.auth = { ...auth, cursors: { batched: { epoch, seq } } };
+    await comeBack(bob, it.nodes[1]);
+    assert.ok(!bob.socket.recovered);
+    await heardBatched("1", "2", "3", "4", "5");
+    await speak("6");
+    await heardBatched("1", "2", "3", "4", "5", "6");
+    assert.ok(bob.events.every(({ name, args }) => name !== "messagesBatch" || args.length === 1), "no batch has an offset");
+    assert.equal(bob.received("receiveMessage").length, 0);
+  });
+});
+
 test("a client of a node that was killed is on another what it was", { timeout: 120_000 }, async (t) => {
   const it = await recovering(t, { nodes: 2, flags: ON });
   const ada = await it.connect("ada", { at: 1 });
