@@ -1,13 +1,20 @@
 //! Two nodes of a Socket.IO cluster in one program, for a Node server to be the third.
 //!
+//! Each in a terminal of its own, in the root of the repository:
+//!
 //!   redis-server --port 6379
 //!   cargo run -p trunkline-adapter --example two_nodes -- redis://127.0.0.1:6379
 //!   cd crates/adapter/tests/node && npm ci && node ../../examples/node-server.mjs redis://127.0.0.1:6379
 //!
-//! Then connect any Socket.IO client to any of the three. `join` with a room's name puts it into that room, `say` with
-//! `{room, text}` sends `said` to everyone there, whichever server they are connected to.
+//! Then, with the packages that are installed now, a client of any of the three, and of as many as you like:
+//!
+//!   cd crates/adapter/tests/node && node ../../examples/client.mjs http://127.0.0.1:3001
+//!   cd crates/adapter/tests/node && node ../../examples/client.mjs http://127.0.0.1:3003
+//!
+//! What is typed into one is printed by all. Any other Socket.IO client does as well: `join` with a room's name puts it into
+//! that room, `say` with `{room, text}` sends `said` to everyone there, whichever server they are connected to.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{Router, extract::Request};
@@ -76,11 +83,24 @@ impl Handler for Rooms {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let redis: Topology = std::env::args().nth(1).ok_or("usage: two_nodes REDIS_URL")?.parse()?;
-    let listeners = [TcpListener::bind("127.0.0.1:3001").await?, TcpListener::bind("127.0.0.1:3002").await?];
-    serve(&redis, listeners).await?;
+    serve(&redis, [bind("127.0.0.1:3001").await?, bind("127.0.0.1:3002").await?]).await?;
     Ok(())
+}
+
+async fn bind(address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address}: {error}"))
 }
 
 /// A node for each of `listeners`, until one fails.

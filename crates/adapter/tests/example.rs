@@ -1,4 +1,4 @@
-//! The example `two_nodes`, with the Node server that it says to start beside it.
+//! The example `two_nodes`, with the Node server and the clients that it says to start beside it.
 
 mod support;
 
@@ -11,9 +11,9 @@ use std::{process::Stdio, time::Duration};
 use serde_json::{Value, json};
 use support::{ROOT, SOON, node, topology};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpListener,
-    process::Command,
+    process::{Child, ChildStdout, Command},
     task::JoinSet,
 };
 use trunkline_testkit::{RedisServer, connect, eventually};
@@ -29,15 +29,8 @@ async fn clients_of_two_nodes_and_a_node_server_talk_to_each_other() {
     nodes.spawn(async move { two_nodes::serve(&topology, listeners).await });
 
     node::install().await;
-    let mut server = Command::new("node")
-        .args(["../../examples/node-server.mjs", &redis.url(), "0"])
-        .current_dir(node::directory())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("node is installed");
-    let mut lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
-    let line = tokio::time::timeout(SOON, lines.next_line()).await.expect("it starts in time").unwrap().unwrap();
+    let (_server, mut lines) = start(&["../../examples/node-server.mjs", &redis.url(), "0"]);
+    let line = next(&mut lines).await;
     urls.push(line.strip_prefix("a Node server on ").expect("its address").to_owned());
 
     let mut clients = Vec::new();
@@ -66,4 +59,31 @@ async fn clients_of_two_nodes_and_a_node_server_talk_to_each_other() {
             }
         }
     }
+
+    let (mut writer, mut written) = start(&["../../examples/client.mjs", &urls[0]]);
+    let (_reader, mut read) = start(&["../../examples/client.mjs", &urls[2]]);
+    assert_eq!(next(&mut written).await, format!("in lobby of {}", urls[0]));
+    assert_eq!(next(&mut read).await, format!("in lobby of {}", urls[2]));
+    writer.stdin.as_mut().expect("a pipe").write_all("typed\n".as_bytes()).await.unwrap();
+    assert_eq!((next(&mut written).await, next(&mut read).await), ("typed".to_owned(), "typed".to_owned()));
+}
+
+type Output = Lines<BufReader<ChildStdout>>;
+
+fn start(args: &[&str]) -> (Child, Output) {
+    let mut process = Command::new("node")
+        .args(args)
+        .current_dir(node::directory())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("node is installed");
+    let output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    (process, output)
+}
+
+async fn next(output: &mut Output) -> String {
+    let line = tokio::time::timeout(SOON, output.next_line()).await.expect("it says something in time");
+    line.expect("a readable pipe").expect("the process lives")
 }
