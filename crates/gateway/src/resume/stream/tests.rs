@@ -411,6 +411,38 @@ fn who_has_what_a_silent_log_lost_is_told_by_a_look() {
     assert!(!world.repairing, "and that was all");
 }
 
+#[test]
+fn who_read_ahead_of_its_stream_what_a_silent_log_lost_is_told_by_a_look() {
+    let mut world = World::new();
+    world.append(false, None);
+    world.receive();
+    (0..2).for_each(|_| world.append(true, None));
+    world.join(1);
+    (0..2).for_each(|_| world.read(1, Server::Master));
+    assert_eq!(world.stream.furthest(), Some(Position::new("e1", 3)));
+    world.crash(2);
+    world.look(Server::Master);
+    (0..2).for_each(|_| world.repair(Server::Master));
+    assert_eq!(world.sockets[&1].at, Position::new("e1", 1));
+    assert!(world.stream.is_even() && !world.repairing, "and that was all");
+}
+
+#[test]
+fn a_reader_is_not_handed_what_waited_for_it_and_is_lost() {
+    let mut world = World::new();
+    world.append(false, None);
+    world.receive();
+    world.join(1);
+    world.append(false, None);
+    world.receive();
+    world.crash(1);
+    world.look(Server::Master);
+    (0..4).for_each(|_| world.repair(Server::Master));
+    (0..4).for_each(|_| world.read(1, Server::Master));
+    assert_eq!(world.sockets[&1].at, Position::new("e1", 1));
+    assert!(world.stream.is_even() && !world.repairing, "and that was all");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(5_000))]
 
