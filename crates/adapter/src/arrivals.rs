@@ -8,12 +8,15 @@ use crate::core::{Core, Stored};
 /// Bytes of events that are handed over together: what a recipient has no room for it loses together.
 const TOGETHER: usize = 64 * 1024;
 
+/// Recipients on this node for whose sake it pays to let messages gather.
+const CROWD: usize = 64;
+
 /// What has arrived and is not handed over yet. Whatever else arrives is handled after [`hand_over`](Self::hand_over).
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     next: Option<Next>,
-    /// Deliveries so far, about.
-    reached: usize,
+    /// Deliveries to large audiences so far, about.
+    crowds: usize,
 }
 
 #[derive(Debug)]
@@ -77,21 +80,29 @@ impl Arrivals {
     pub(crate) fn hand_over(&mut self, core: &Core) {
         let Some(Next { namespace, rooms, messages, .. }) = self.next.take() else { return };
         let recipients = namespace.reach(&rooms);
+        if recipients >= CROWD {
+            self.crowds += recipients * messages.len();
+        }
         match messages {
-            Messages::Stored(messages) => {
-                self.reached += recipients * messages.len();
-                core.deliver_stored(&namespace, &rooms, messages);
-            }
+            Messages::Stored(messages) => core.deliver_stored(&namespace, &rooms, messages),
             Messages::Others(messages) => {
-                self.reached += recipients * messages.len();
                 let run = messages.iter().map(|message| (&message.packet, &message.except[..])).collect();
                 namespace.deliver_run(&run, &rooms);
             }
         }
     }
 
-    /// To how many sockets something went, about, each counted for each event.
-    pub(crate) fn reached(&self) -> usize {
-        self.reached
+    /// To how many sockets something went that went to many, about, each counted for each event.
+    pub(crate) fn crowds(&self) -> usize {
+        self.crowds
+    }
+}
+
+impl Messages {
+    fn len(&self) -> usize {
+        match self {
+            Self::Stored(messages) => messages.len(),
+            Self::Others(messages) => messages.len(),
+        }
     }
 }

@@ -318,8 +318,13 @@ impl Namespace {
     /// Hands the packets of `run` to the members of `rooms` on this node (everyone when empty), as
     /// [`deliver`](Self::deliver) does with each, and says how many sockets took all that is for them.
     pub fn deliver_run(&self, run: &Run<'_>, rooms: &[RoomName]) -> usize {
-        if run.packets().is_empty() {
-            return 0;
+        match (run.packets(), run.excepts()) {
+            ([], _) => return 0,
+            ([packet], [except]) => {
+                let targets = Targets { rooms: rooms.to_vec(), except: except.to_vec() };
+                return self.deliver(packet, &targets, false);
+            }
+            _ => {}
         }
         let targets = Targets { rooms: rooms.to_vec(), except: Vec::new() };
         let left_out: Vec<_> = run.excepts().iter().map(|except| self.0.rooms.ids(except)).collect();

@@ -25,7 +25,7 @@ use crate::{
 /// Messages of one round.
 const ROUND: usize = 256;
 
-/// After a round with so many deliveries there is a pause of so many times its length, up to a bound.
+/// After a round with so many deliveries to crowds there is a pause of so many times its length, up to a bound.
 const MANY: usize = 256;
 const PAUSE_FACTOR: u32 = 4;
 const PAUSE_MAX: Duration = Duration::from_millis(5);
@@ -75,7 +75,7 @@ async fn leave(core: &Arc<Core>, pubsub: &PubSub, events: &mut Events) {
 /// Handles messages in the order in which they were published: a server that lets sockets join a room and then sends to it
 /// relies on that.
 ///
-/// What arrived meanwhile is handled in one round, and after a round that went to many sockets there is a pause, so that the next
+/// What arrived meanwhile is handled in one round, and after a round that went to crowds there is a pause, so that the next
 /// round is larger: visiting a thousand sockets costs the same for one message as for twenty.
 async fn hear(core: &Arc<Core>, events: &mut Events, connected: &watch::Sender<bool>) {
     let probe = core.channels.probe();
@@ -100,7 +100,7 @@ async fn hear(core: &Arc<Core>, events: &mut Events, connected: &watch::Sender<b
             }
         }
         hand_over(core, &mut arrivals);
-        if arrivals.reached() >= MANY {
+        if arrivals.crowds() >= MANY {
             sleep((PAUSE_FACTOR * begun.elapsed()).min(PAUSE_MAX)).await;
         }
     }

@@ -79,7 +79,7 @@ async fn a_request_comes_between_the_broadcasts_that_it_stood_between() {
     arrivals.hand_over(&core);
     assert_eq!(member_of_room.heard(), [r#"["1"]"#, r#"["2"]"#, r#"["4"]"#, r#"["5"]"#]);
     assert_eq!(newcomer.heard(), [r#"["3"]"#, r#"["4"]"#, r#"["5"]"#]);
-    assert_eq!(arrivals.reached(), 2 + 2 + 2, "three that were no volatile ones, counted for each member");
+    assert_eq!(arrivals.crowds(), 0, "two are no crowd");
 }
 
 /// How many stored messages came at a time, and for which room.

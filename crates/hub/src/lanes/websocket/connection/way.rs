@@ -67,9 +67,6 @@ impl Outbox for Way {
 
     /// Their bytes, joined: copying them once costs less than a queue entry, a reference and a slice for each and every socket.
     fn send_run(&self, run: &Run<'_>, flush: Flush) -> Result<(), SendError> {
-        if let [packet] = run.packets() {
-            return self.send(packet, false, flush);
-        }
         if self.recovers {
             return run.packets().iter().try_for_each(|packet| self.send(packet, false, flush));
         }
