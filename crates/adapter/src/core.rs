@@ -25,7 +25,7 @@ use crate::{
     mode::Mode,
     request::{self, Request, What},
     response::Pending,
-    serve::Listener,
+    serve::{Awaited, Listener},
     sharded::{Content, Envelope},
     template::TEMPLATE_UID,
     transcode::DecodeError,
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub probe: Probe,
     /// For what is published, and for commands whose answer matters. None when embedded.
     pub commands: Option<Commands>,
+    /// Answers that others want and that are waited for.
+    pub awaited: Awaited,
     /// Whoever waits for clients' acks, until `leaving`.
     pub tasks: TaskTracker,
     pub leaving: CancellationToken,

@@ -73,7 +73,7 @@ use crate::{
     link::{Status, probe::Probe, publisher, queue::Queue, subscriber},
     metrics::Drop as Dropped,
     response::Pending,
-    serve::Listener,
+    serve::{Awaited, Listener},
 };
 
 /// How to join a cluster.
@@ -184,6 +184,7 @@ impl Cluster {
             commands: options.redis.as_ref().map(Commands::new),
             tasks: tasks.clone(),
             leaving: leave.clone(),
+            awaited: Awaited::default(),
             listener: OnceLock::new(),
             stored: OnceLock::new(),
         });

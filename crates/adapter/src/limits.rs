@@ -24,6 +24,9 @@ pub(crate) const INCOMING_BYTES: usize = 128 << 20;
 /// How long acks of clients are collected for another member that names no time, or a longer one.
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Answers for other members that may be awaited at a time: acks of clients, and what is said to events between servers.
+pub(crate) const AWAITED: usize = 262_144;
+
 /// Answers to one request that may wait to be read: of members, and of clients where acks are wanted.
 pub(crate) const ANSWERS: usize = 65_536;
 

@@ -14,6 +14,7 @@ const PANICS: &str = "trunkline_adapter_panics_total";
 const LINK_UP: &str = "trunkline_adapter_link_up";
 const LINK_LOST: &str = "trunkline_adapter_link_lost_total";
 const UNANSWERED: &str = "trunkline_adapter_unanswered_requests_total";
+const UNAWAITED: &str = "trunkline_adapter_unawaited_answers_total";
 
 const INTERESTS: &str = "trunkline_adapter_interest_rooms";
 const INTERESTS_QUEUED: &str = "trunkline_adapter_interest_queued";
@@ -32,6 +33,10 @@ pub fn describe() {
     describe_gauge!(LINK_UP, "1 while a connection to Redis works, by connection");
     describe_counter!(LINK_LOST, "Connections to Redis that were lost or could not be made, by connection and cause");
     describe_counter!(UNANSWERED, "Requests that not every node answered in time");
+    describe_counter!(
+        UNAWAITED,
+        "Answers that other nodes wanted and this one did not wait for, since it waits for too many"
+    );
     describe_gauge!(PROBE, "How long the last message to ourselves took through Redis");
     describe_gauge!(INTERESTS, "Rooms whose channels this node listens to");
     describe_gauge!(INTERESTS_QUEUED, "Rooms whose channels are still to be subscribed");
@@ -104,6 +109,10 @@ pub(crate) fn dropped(reason: Drop, count: usize) {
         return;
     }
     counter!(DROPPED, "reason" => reason.label()).increment(count as u64);
+}
+
+pub(crate) fn unawaited(answers: usize) {
+    counter!(UNAWAITED).increment(answers as u64);
 }
 
 pub(crate) fn queued_bytes(bytes: usize) {

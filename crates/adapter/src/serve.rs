@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::value::RawValue;
-use trunkline_hub::{CloseReason, Encoded, Namespace, RoomName, Socket, Targets};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trunkline_hub::{CloseReason, Encoded, Namespace, Packet, RoomName, Socket, Targets};
 
 use crate::{
     arrivals::Arrivals,
     broadcast::Broadcast,
     core::{Core, Outcome},
     describe::RemoteSocket,
-    limits::ACK_TIMEOUT,
+    limits::{ACK_TIMEOUT, AWAITED},
     metrics::{self, Drop},
     request::{Request, RequestId, ToSocket, What},
     response::{self, Response},
@@ -34,6 +35,28 @@ pub(crate) struct Listener(pub Arc<dyn ServerEvents>);
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Listener")
+    }
+}
+
+/// Bounds what is awaited for others, who may ask as fast as they can write.
+#[derive(Debug)]
+pub(crate) struct Awaited(Arc<Semaphore>);
+
+impl Default for Awaited {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AWAITED)))
+    }
+}
+
+impl Awaited {
+    /// Room for so many answers, as long as it is held; `None`, counted, when there is too little.
+    pub(crate) fn room(&self, answers: usize) -> Option<OwnedSemaphorePermit> {
+        let room =
+            u32::try_from(answers).ok().and_then(|answers| Arc::clone(&self.0).try_acquire_many_owned(answers).ok());
+        if room.is_none() {
+            metrics::unawaited(answers);
+        }
+        room
     }
 }
 
@@ -106,9 +129,10 @@ impl Core {
         }
     }
 
-    /// Hands an event between servers to whoever listens, and answers for them.
+    /// Hands an event between servers to whoever listens, and answers for them. With too much awaited nobody hears it.
     fn hear(self: &Arc<Self>, from: Requester<'_>, event: Option<Encoded>) {
-        let Some(event) = event.filter(|_| self.listener.get().is_some()) else {
+        let event = event.filter(|_| self.listener.get().is_some());
+        let Some((event, awaited)) = event.and_then(|event| Some((event, self.awaited.room(1)?))) else {
             self.answer_server_event(from, None);
             return;
         };
@@ -116,6 +140,7 @@ impl Core {
         let (namespace, uid) = (from.namespace.to_owned(), from.uid.map(str::to_owned));
         let id = from.id.cloned();
         self.tasks.spawn(async move {
+            let _awaited = awaited;
             let Some(listener) = core.listener.get() else { return };
             let answer = core.leaving.run_until_cancelled(listener.0.event(&namespace, event)).await;
             let from = Requester { namespace: &namespace, uid: uid.as_deref(), id: id.as_ref() };
@@ -139,7 +164,8 @@ impl Core {
     }
 
     /// Delivers an event that wants acks: answers at once how many clients it goes to, and then each of their acks,
-    /// as long as the requester waits. A client that doesn't answer is not mentioned again.
+    /// as long as the requester waits. A client that doesn't answer is not mentioned again. With too much awaited the clients
+    /// get the event, and their acks don't go back.
     fn collect_acks(self: &Arc<Self>, from: Requester<'_>, broadcast: Broadcast) {
         let name = from.namespace;
         let here = broadcast.namespace.as_deref().unwrap_or("/") == name;
@@ -148,9 +174,7 @@ impl Core {
             return;
         };
         let (Some(id), Some(channel)) = (from.id.cloned(), self.answers_to(from)) else {
-            let mut arrivals = Arrivals::default();
-            self.deliver(&namespace, broadcast, &mut arrivals);
-            arrivals.hand_over(self);
+            self.deliver_now(&namespace, broadcast);
             return;
         };
         let sockets = namespace.sockets(&broadcast.targets);
@@ -161,9 +185,14 @@ impl Core {
         if sockets.is_empty() {
             return;
         }
+        let Some(awaited) = self.awaited.room(sockets.len()) else {
+            self.deliver_now(&namespace, broadcast);
+            return;
+        };
         let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
         let (core, event, name) = (Arc::clone(self), broadcast.event, name.to_owned());
         self.tasks.spawn(async move {
+            let _awaited = awaited;
             let mut acks: FuturesUnordered<_> =
                 sockets.iter().map(|socket| socket.emit_with_ack(event.clone(), timeout)).collect();
             while let Some(Some(answer)) = core.leaving.run_until_cancelled(acks.next()).await {
@@ -184,6 +213,12 @@ impl Core {
         });
     }
 
+    fn deliver_now(self: &Arc<Self>, namespace: &Namespace, broadcast: Broadcast) {
+        let mut arrivals = Arrivals::default();
+        self.deliver(namespace, broadcast, &mut arrivals);
+        arrivals.hand_over(self);
+    }
+
     /// Delivers an event that its sender numbered: the client's code is given a way to answer, as on a Node server. There
     /// is no way back for the answer, so nobody waits for it.
     pub(crate) fn deliver_numbered(self: &Arc<Self>, namespace: &Namespace, event: Encoded, targets: &Targets) {
@@ -191,8 +226,13 @@ impl Core {
         if sockets.is_empty() {
             return;
         }
+        let Some(awaited) = self.awaited.room(sockets.len()) else {
+            namespace.deliver(&Packet::new(event), targets, false);
+            return;
+        };
         let core = Arc::clone(self);
         self.tasks.spawn(async move {
+            let _awaited = awaited;
             let mut acks: FuturesUnordered<_> =
                 sockets.iter().map(|socket| socket.emit_with_ack(event.clone(), ACK_TIMEOUT)).collect();
             while let Some(Some(_)) = core.leaving.run_until_cancelled(acks.next()).await {}

@@ -1,68 +1,25 @@
 //! What a broadcast costs in allocations: the same for a thousand recipients as for one.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+mod support;
 
-use async_trait::async_trait;
+use std::sync::{Arc, atomic::Ordering};
+
 use http::HeaderMap;
+use support::{Quiet, Received};
 use trunkline_adapter::{Cluster, ClusterOptions};
-use trunkline_hub::{
-    Close, CloseReason, Encoded, Event, Flush, Handler, Handshake, Hub, Packet, Refusal, Socket, SocketId, Targets,
-    lanes::{Outbox, SendError},
-};
-
-/// A client that reads at once: the lane's own queue is the lane's cost.
-struct Reader;
-
-static DELIVERED: AtomicUsize = AtomicUsize::new(0);
-
-impl Outbox for Reader {
-    fn send(&self, _: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
-        DELIVERED.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn backlog(&self) -> usize {
-        0
-    }
-    fn close(&self, _: Close, _: Option<&Packet>) {}
-    fn transport(&self) -> &'static str {
-        "test"
-    }
-}
-
-struct Quiet;
-
-#[async_trait]
-impl Handler for Quiet {
-    async fn connecting(&self, _: &Socket) -> Result<(), Refusal> {
-        Ok(())
-    }
-    async fn connected(&self, _: &Socket) {}
-    async fn event(&self, _: &Socket, _: Event) {}
-    fn refused(&self, _: &Socket, _: Event) {}
-    fn farewell(&self, _: &Socket, _: CloseReason) -> Option<Encoded> {
-        None
-    }
-    async fn disconnected(&self, _: &Socket, _: CloseReason) {}
-}
+use trunkline_hub::{Encoded, Handshake, Hub, SocketId, Targets};
 
 /// Of each way to send to `recipients` sockets.
 async fn allocations(recipients: usize) -> [u64; 4] {
     let hub = Hub::new();
     let namespace = hub.add_namespace("/", Arc::new(Quiet));
     let cluster = Cluster::start(hub, ClusterOptions::default());
+    // One for all of them: the queues of a lane are the lane's cost.
+    let received = Arc::new(Received::default());
     for number in 0..=recipients {
         let id = SocketId::new(format!("socket {number}"));
         let handshake = Handshake::new(&HeaderMap::new(), "/", None);
-        let socket = namespace.connect(id, handshake, Arc::new(Reader)).await.expect("nobody is refused");
+        let socket = namespace.connect(id, handshake, Arc::clone(&received) as _).await.expect("nobody is refused");
         socket.join(if number == 0 { "x" } else { "r" });
     }
     // `["x", {type: 2, data: ["m", 1], nsp: "/"}, opts]`
@@ -79,14 +36,13 @@ async fn allocations(recipients: usize) -> [u64; 4] {
     ];
     ways.map(|deliver| {
         deliver();
-        let before = DELIVERED.load(Ordering::Relaxed);
+        let before = received.0.load(Ordering::Relaxed);
         let allocations = allocation_counter::measure(deliver).count_total;
-        assert!(DELIVERED.load(Ordering::Relaxed) - before >= recipients, "it is delivered");
+        assert!(received.0.load(Ordering::Relaxed) - before >= recipients, "it is delivered");
         allocations
     })
 }
 
-// One test, since what is delivered is counted for all.
 #[tokio::test]
 async fn a_fan_out_allocates_nothing_per_recipient() {
     let (one, many) = (allocations(1).await, allocations(1_000).await);

@@ -3,10 +3,7 @@
 mod support;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,14 +11,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
 use serde_json::json;
-use support::{Peer, Quiet, ROOT, SOON, expect, topology};
+use support::{Peer, Quiet, ROOT, Received, SOON, expect, topology};
 use trunkline_adapter::{
     Cluster, ClusterOptions, Fill, LinkState, Listen, Mode, Part, Payload, SubscriptionMode, Template, Trouble,
 };
-use trunkline_hub::{
-    Close, CloseReason, Encoded, Flush, Handshake, Hub, Packet, RoomName, Socket, SocketId, Targets,
-    lanes::{Outbox, SendError},
-};
+use trunkline_hub::{CloseReason, Encoded, Handshake, Hub, RoomName, SocketId, Targets};
 use trunkline_redis::Topology;
 use trunkline_testkit::{RedisServer, eventually};
 
@@ -372,30 +366,6 @@ async fn a_namespace_that_is_given_up_leaves_nothing_behind_and_may_come_back() 
         b.cluster.serve(GONE);
         assert!(b.cluster.ready(SOON).await);
         eventually(SOON, "served again", || async { a.cluster.server_count(GONE).await.ok() == Some(1) }).await;
-    }
-}
-
-/// Counts what it is sent.
-#[derive(Default)]
-struct Received(AtomicUsize);
-
-impl Outbox for Received {
-    fn send(&self, _: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn backlog(&self) -> usize {
-        0
-    }
-    fn close(&self, _: Close, _: Option<&Packet>) {}
-    fn transport(&self) -> &'static str {
-        "test"
     }
 }
 

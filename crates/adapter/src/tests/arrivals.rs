@@ -2,59 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::HeaderMap;
 use serde_json::json;
-use trunkline_hub::{
-    Close, Encoded, Flush, Handshake, Namespace, Packet, RoomName, Socket, SocketId, Targets,
-    lanes::{Outbox, SendError},
-};
+use trunkline_hub::{Encoded, Namespace, Packet, RoomName, Targets};
 
-use super::member;
+use super::{client::Client, member};
 use crate::{
     arrivals::Arrivals,
     broadcast,
     core::{Core, Sink, Stored, StoredMessages},
 };
-
-/// The texts of the events that a client gets.
-#[derive(Clone, Default)]
-struct Client(Arc<Mutex<Vec<String>>>);
-
-impl Client {
-    async fn of(core: &Core, id: &str, room: &str) -> (Self, Socket) {
-        let client = Self::default();
-        let namespace = core.hub.namespace("/").expect("it is served");
-        let handshake = Handshake::new(&HeaderMap::new(), "/", None);
-        let socket = namespace.connect(SocketId::new(id), handshake, Arc::new(client.clone())).await;
-        let socket = socket.expect("nobody is refused");
-        socket.join(room);
-        (client, socket)
-    }
-
-    fn heard(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().expect("no panic"))
-    }
-}
-
-impl Outbox for Client {
-    fn send(&self, packet: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
-        self.0.lock().expect("no panic").push(packet.event().text.to_string());
-        Ok(())
-    }
-    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn backlog(&self) -> usize {
-        0
-    }
-    fn close(&self, _: Close, _: Option<&Packet>) {}
-    fn transport(&self) -> &'static str {
-        "test"
-    }
-}
 
 /// Another node's broadcast of the event `[name]` to `targets`.
 fn broadcast_of(core: &Arc<Core>, arrivals: &mut Arrivals, name: &str, targets: &Targets, volatile: bool) {

@@ -7,34 +7,10 @@ use std::sync::{
 
 use http::HeaderMap;
 use tokio::time::Instant;
-use trunkline_hub::{
-    Close, Encoded, Flush, Handshake, Hub, Packet, Socket, SocketId,
-    lanes::{Outbox, SendError},
-};
+use trunkline_hub::{Handshake, Hub, SocketId};
 
+use super::client::Client;
 use crate::{fuzzing::Nobody, interest::Interests};
-
-/// A client that nothing reaches.
-struct Void;
-
-impl Outbox for Void {
-    fn send(&self, _: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
-        Ok(())
-    }
-    fn backlog(&self) -> usize {
-        0
-    }
-    fn close(&self, _: Close, _: Option<&Packet>) {}
-    fn transport(&self) -> &'static str {
-        "test"
-    }
-}
 
 /// The hub tells of rooms under a lock of its own, which whoever compares needs too.
 #[test]
@@ -47,7 +23,7 @@ fn rooms_may_open_and_empty_while_they_are_compared() {
     interests.serve("/", &hub);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let handshake = Handshake::new(&HeaderMap::new(), "/", None);
-    let entering = namespace.connect(SocketId::new("s"), handshake, Arc::new(Void));
+    let entering = namespace.connect(SocketId::new("s"), handshake, Arc::new(Client::default()));
     let socket = runtime.block_on(entering).expect("nobody is refused");
     let (finished, done) = std::sync::mpsc::channel();
     let moving = Arc::new(AtomicBool::new(true));

@@ -2,9 +2,11 @@
 
 mod arrivals;
 mod captures;
+mod client;
 mod interest;
 mod malformed;
 mod properties;
+mod serve;
 mod sharded;
 
 use std::{sync::Arc, time::Duration};
@@ -19,6 +21,7 @@ use crate::{
     link::{LinkState, Status, probe::Probe, queue::Queue},
     mode::Mode,
     response::Pending,
+    serve::Awaited,
 };
 
 /// A member with the namespace `/` and without a link: what it publishes stays in its queue.
@@ -39,6 +42,7 @@ fn member() -> Arc<Core> {
         interests: Arc::default(),
         probe: Probe::default(),
         commands: None,
+        awaited: Awaited::default(),
         listener: std::sync::OnceLock::new(),
         tasks: TaskTracker::new(),
         leaving: CancellationToken::new(),

@@ -6,7 +6,13 @@ pub mod mixed;
 pub mod node;
 pub mod proxy;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use axum::{Router, extract::Request};
@@ -14,8 +20,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use trunkline_adapter::{Cluster, ClusterOptions, Mode};
 use trunkline_hub::{
-    CloseReason, Encoded, Event, Handler, Hub, Refusal, RoomName, Socket, Targets,
-    lanes::{Options, socketioxide::SocketioxideLane},
+    Close, CloseReason, Encoded, Event, Flush, Handler, Hub, Packet, Refusal, RoomName, Socket, Targets,
+    lanes::{Options, Outbox, SendError, socketioxide::SocketioxideLane},
 };
 use trunkline_redis::Topology;
 use trunkline_testkit::{Client, RedisServer, connect};
@@ -122,6 +128,30 @@ impl Handler for Quiet {
         None
     }
     async fn disconnected(&self, _: &Socket, _: CloseReason) {}
+}
+
+/// A client that reads at once: how many events it was sent.
+#[derive(Default)]
+pub struct Received(pub AtomicUsize);
+
+impl Outbox for Received {
+    fn send(&self, _: &Packet, _: bool, _: Flush) -> Result<(), SendError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+    fn send_with_id(&self, _: &Socket, _: &Packet, _: i64) -> Result<(), SendError> {
+        Ok(())
+    }
+    fn send_ack(&self, _: i64, _: &Encoded) -> Result<(), SendError> {
+        Ok(())
+    }
+    fn backlog(&self) -> usize {
+        0
+    }
+    fn close(&self, _: Close, _: Option<&Packet>) {}
+    fn transport(&self) -> &'static str {
+        "test"
+    }
 }
 
 /// The next event must be this one: nothing else came before it.
