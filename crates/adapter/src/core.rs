@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trunkline_hub::{Hub, Namespace, Packet, RoomName, Run, Targets};
+use trunkline_hub::{Encoded, Hub, Namespace, Packet, RoomName, Run, Targets};
 use trunkline_redis::Commands;
 
 use crate::{
@@ -106,6 +106,40 @@ pub(crate) enum Outcome {
 }
 
 impl Core {
+    /// Sends events to everyone in the namespace, less the members of the rooms beside each. Never waits.
+    pub(crate) fn emit_run(&self, namespace: &str, events: Vec<(Encoded, Vec<RoomName>)>) {
+        let events: Vec<_> = events.into_iter().map(|(event, except)| (Packet::new(event), except)).collect();
+        if let Some(namespace) = self.hub.namespace(namespace) {
+            let run = events.iter().map(|(packet, except)| (packet, &except[..])).collect();
+            namespace.deliver_run(&run, &[]);
+        }
+        for (packet, except) in events {
+            let targets = Targets { rooms: Vec::new(), except };
+            self.emit_elsewhere(namespace, packet.event(), &targets, false);
+        }
+    }
+
+    /// Sends an event to the sockets of the other members. Never waits.
+    pub(crate) fn emit_elsewhere(&self, namespace: &str, event: &Encoded, targets: &Targets, volatile: bool) {
+        if self.embedded || namespace.contains('#') {
+            return;
+        }
+        match self.encode(namespace, event, targets, volatile) {
+            Ok(payload) => {
+                let channel = self.broadcast_channel(namespace, targets);
+                if volatile {
+                    self.publish_volatile(channel, payload);
+                } else {
+                    self.publish(channel, payload);
+                }
+            }
+            Err(error) => {
+                metrics::dropped(Drop::Invalid, 1);
+                tracing::warn!(namespace, error = %error, "an event can't go to the other nodes");
+            }
+        }
+    }
+
     /// Queues a message for the other members. Never waits.
     pub(crate) fn publish(&self, channel: String, payload: Bytes) {
         self.queue_up(channel, payload, false);

@@ -53,7 +53,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use trunkline_hub::{Encoded, Hub, Packet, Targets};
+use trunkline_hub::{Encoded, Hub, Packet, RoomName, Targets};
 use trunkline_redis::{Commands, Topology};
 
 pub use ask::{Acks, Fetched, Rooms, ServerAnswers};
@@ -267,27 +267,17 @@ impl Cluster {
     /// `volatile` and there is no connection, when a connection is lost before Redis confirms it, or when it is no
     /// valid event. What is queued while Redis is away goes out when it is back.
     pub fn emit(&self, namespace: &str, event: Encoded, targets: &Targets, volatile: bool) {
-        let core = &self.0.core;
-        let remote =
-            (!core.embedded && !namespace.contains('#')).then(|| core.encode(namespace, &event, targets, volatile));
-        if let Some(namespace) = core.hub.namespace(namespace) {
-            namespace.deliver(&Packet::new(event), targets, volatile);
+        let packet = Packet::new(event);
+        if let Some(namespace) = self.0.core.hub.namespace(namespace) {
+            namespace.deliver(&packet, targets, volatile);
         }
-        match remote {
-            Some(Ok(payload)) => {
-                let channel = core.broadcast_channel(namespace, targets);
-                if volatile {
-                    core.publish_volatile(channel, payload);
-                } else {
-                    core.publish(channel, payload);
-                }
-            }
-            Some(Err(error)) => {
-                metrics::dropped(Dropped::Invalid, 1);
-                tracing::warn!(namespace, error = %error, "an event can't go to the other nodes");
-            }
-            None => {}
-        }
+        self.0.core.emit_elsewhere(namespace, packet.event(), targets, volatile);
+    }
+
+    /// [`emit`](Self::emit) of several events to everyone in the namespace, less the members of the rooms beside each. Whoever
+    /// hears all of them is visited once for all.
+    pub fn emit_run(&self, namespace: &str, events: Vec<(Encoded, Vec<RoomName>)>) {
+        self.0.core.emit_run(namespace, events);
     }
 
     /// Encodes `[event, payload]` for `targets` with holes for the payload's filled fields. Nothing is delivered: that

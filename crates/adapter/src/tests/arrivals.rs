@@ -70,3 +70,20 @@ async fn what_follows_for_the_same_room_is_handed_over_with_it_up_to_a_size() {
     let expected = [("r", 2), ("s", 1), ("r", 2), ("r", 1), ("r", 1), ("r", 1)];
     assert_eq!(*sizes.0.lock().unwrap(), expected.map(|(room, count)| (room.to_owned(), count)));
 }
+
+#[tokio::test]
+async fn what_is_emitted_together_reaches_everyone_here_at_once_and_the_others_event_by_event() {
+    let core = member();
+    let ((ada, _), (bob, _)) = (Client::of(&core, "a", "r").await, Client::of(&core, "b", "r").await);
+    let events = [("1", vec!["a".into()]), ("2", Vec::new()), ("3", vec!["b".into(), "c".into()])];
+    core.emit_run("/", events.iter().map(|(name, except)| (Encoded::bare_event(name), except.clone())).collect());
+    assert_eq!(ada.heard(), [r#"["2"]"#, r#"["3"]"#]);
+    assert_eq!(bob.heard(), [r#"["1"]"#, r#"["2"]"#]);
+    let published: Vec<_> = std::iter::from_fn(|| core.queue.try_batch()).flatten().collect();
+    assert_eq!(published.len(), events.len());
+    for (message, (name, except)) in published.iter().zip(events) {
+        let broadcast = broadcast::decode(&message.payload).expect("what we publish");
+        assert_eq!(broadcast.event.event_name().as_deref(), Some(name));
+        assert_eq!(broadcast.targets, Targets { rooms: Vec::new(), except });
+    }
+}
