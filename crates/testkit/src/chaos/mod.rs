@@ -1,5 +1,5 @@
 //! Faults of many kinds under load, and the proof that nothing got lost: a cluster of real processes, clients that come back
-//! with their cursors, [`schedule`]d faults, and the checker of [`history`] in the end.
+//! with their cursors, [`schedule`]d faults, and the checker of [`history`](crate::history) in the end.
 
 mod backing;
 mod client;
