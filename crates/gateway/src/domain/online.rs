@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use trunkline_hub::{Socket, Targets};
 use trunkline_store::MAX_USERS;
 
@@ -117,6 +118,7 @@ impl Domain {
     /// Tells what it may and takes it out of `news`: the set to everyone when it is this node's turn, to newcomers in any case.
     /// Answers how long to wait then.
     async fn tell_once(&self, news: &mut News) -> trunkline_store::Result<Duration> {
+        let begun = Instant::now();
         let count = self.store.presence.count().await?;
         let pause = window(count);
         let mine = news.changed && self.store.memos.claim(TURN, "", pause).await?.is_none();
@@ -137,7 +139,9 @@ impl Domain {
                     self.cluster.emit(&speaker.namespace, event, &Targets::everyone(), false);
                 }
             }
-            (news.came, news.went, news.changed) = (Vec::new(), Vec::new(), false);
+            (news.came, news.went) = (Vec::new(), Vec::new());
+            // A telling that outlasts its claim may come after a newer one of another node: then everyone is told once more.
+            news.changed = users.is_some() && begun.elapsed() >= pause;
         }
         // Everyone has been told the list, newcomers too.
         let newcomers = std::mem::take(&mut news.newcomers);
