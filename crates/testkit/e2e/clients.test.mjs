@@ -1,4 +1,4 @@
-/** Clients of other versions and another language work as they are, over every transport, each with the others. */
+/** Clients of other versions and other languages work as they are, over every transport, each with the others. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
@@ -13,7 +13,8 @@ import { sharedCluster, token } from "./cluster.mjs";
 import { within } from "./eventually.mjs";
 import { nodeServer } from "./node-server.mjs";
 import { NAMESPACE_IDS } from "./pending.mjs";
-import { missing, pythonClient, pythonWithPackages } from "./python.mjs";
+import * as python from "./python.mjs";
+import * as rust from "./rust.mjs";
 
 /** All that speak version 5 of the protocol, which came with 3.0. */
 const VERSIONS = { "3.1": version3, "4.0": version4_0, 4.8: version4_8 };
@@ -173,12 +174,12 @@ describe("socket.io-client 4.8, what is new in it", { timeout: 60_000 }, () => {
   }
 });
 
-describe("python-socketio", { timeout: 300_000, skip: missing() }, () => {
+describe("python-socketio", { timeout: 300_000, skip: python.missing() }, () => {
   let it;
   let node;
-  let python;
+  let interpreter;
   before(async () => {
-    python = await pythonWithPackages();
+    interpreter = await python.pythonWithPackages();
     it = await sharedCluster({ nodes: 2, auth: "jwt", flags: FLAGS });
     node = await nodeServer(it);
   }, { timeout: 240_000 });
@@ -187,7 +188,7 @@ describe("python-socketio", { timeout: 300_000, skip: missing() }, () => {
     await it?.stop();
   });
 
-  const made = (t, via) => pythonClient(t, python, TRANSPORTS[via]);
+  const made = (t, via) => python.pythonClient(t, interpreter, TRANSPORTS[via]);
   const come = async (t, userId, via, at = 0) => {
     const snake = made(t, via);
     await snake.connect(it.nodes[at].url, { token: await token(userId) });
@@ -255,6 +256,118 @@ describe("python-socketio", { timeout: 300_000, skip: missing() }, () => {
       node.io.in(socketId).disconnectSockets();
       assert.equal((await snake.said("disconnected")).reason, "server disconnect");
       await snake.said("gave up");
+    });
+  }
+});
+
+/**
+ * The interfaces of rust_socketio 0.6 and their transports. Its async polling takes every piece of a response that it reads for
+ * a whole one, so a long message breaks it, whatever the server.
+ */
+const RUST = { blocking: ["websocket", "polling", "upgrade"], async: ["websocket", "upgrade"] };
+const RUST_BURST = 300;
+
+/**
+ * What the library can't do is not asked of it: answer an event, tell an event without arguments by its name, read or send
+ * binary other than as the only argument, send binary with an ack, and wait for many acks at once (their ids are drawn from
+ * 999). A connection has one namespace.
+ */
+describe("rust_socketio", { timeout: 600_000, skip: rust.missing() }, () => {
+  let it;
+  let node;
+  let program;
+  before(async () => {
+    program = await rust.rustProgram();
+    it = await sharedCluster({ nodes: 2, auth: "jwt", flags: FLAGS });
+    node = await nodeServer(it);
+  }, { timeout: 540_000 });
+  after(async () => {
+    await node?.close();
+    await it?.stop();
+  });
+
+  for (const [api, via] of Object.entries(RUST).flatMap(([api, ways]) => ways.map((via) => [api, via]))) {
+    const how = `${api}, over ${via}`;
+    const name = `${api}-${via}`;
+    const made = (t) => rust.rustClient(t, program, api, via);
+    const come = async (t, userId, namespace) => {
+      const crab = made(t);
+      await crab.connect(it.nodes[0].url, { token: await token(userId) }, namespace);
+      return crab;
+    };
+    const elsewhere = async (userId) => it.connect(undefined, { at: 1, auth: { token: await token(userId) } });
+
+    test(`${how}, it talks with a JavaScript client on another node`, { timeout: 40_000 }, async (t) => {
+      const crab = await come(t, `crab-${name}`);
+      const { userId, nodeId } = await crab.next("connected");
+      assert.deepEqual([userId, nodeId], [`crab-${name}`, "node-1"]);
+      const script = await elsewhere(`script-${name}`);
+      await talk(crab, script, `talk-${name}`);
+      await script.request("message:send", { conversationId: `talk-${name}`, content: "ü".repeat(4_000) });
+      assert.equal((await crab.next("message:new", ({ seq }) => seq === 3)).content, "ü".repeat(4_000));
+      assert.equal((await crab.ask("message:send", { conversationId: `talk-${name}` })).error, "invalid");
+    });
+
+    test(`${how}, bursts arrive whole and in order, in both directions`, { timeout: 60_000 }, async (t) => {
+      const crab = await come(t, `burst-crab-${name}`);
+      const script = await elsewhere(`burst-script-${name}`);
+      const conversationId = `burst-${name}`;
+      for (const each of [crab, script]) await each.request("conversation:join", { conversationId });
+      const contents = Array.from({ length: RUST_BURST }, (_, n) => `${n}`);
+      await Promise.all(contents.map((content) => script.request("message:send", { conversationId, content })));
+      await crab.next("message:new", ({ seq }) => seq === RUST_BURST, "/", 20_000);
+      assert.deepEqual(crab.received("message:new").map(({ content }) => content), contents);
+      for (const content of contents) crab.emit("message:send", { conversationId, content });
+      await script.next("message:new", ({ seq }) => seq === 2 * RUST_BURST, 20_000);
+      assert.deepEqual(script.received("message:new").map(({ content }) => content), contents);
+    });
+
+    test(`${how}, a refusal tells why`, { timeout: 30_000 }, async (t) => {
+      const refusal = await made(t).refused(it.nodes[0].url, { token: "nonsense" });
+      assert.equal(refusal.message, REFUSAL.message);
+      if (onOwnLane(via)) assert.deepEqual(refusal.data, REFUSAL.data);
+    });
+
+    test(`${how}, another namespace is served`, { timeout: 30_000 }, async (t) => {
+      const crab = await come(t, `spaces-rs-${name}`, "/chat");
+      assert.equal((await crab.next("connected", () => true, "/chat")).userId, `spaces-rs-${name}`);
+      const conversationId = `spaces-rs-${name}`;
+      const reader = await elsewhere(`spaces-reader-${name}`);
+      await reader.join(conversationId);
+      const { messageId } = await crab.request("message:send", { conversationId, content: "from /chat" });
+      assert.equal((await reader.next("message:new")).id, messageId);
+    });
+
+    test(`${how}, binary arrives byte by byte, and is understood`, { timeout: 30_000 }, async (t) => {
+      const crab = await come(t, `binary-rs-${name}`);
+      const { socketId } = await crab.next("connected");
+      node.io.to(socketId).emit("binary", BYTES);
+      assert.deepEqual(await crab.next("binary"), BYTES);
+      // No event of the dialect takes bytes: that this one is answered by its name shows that it was read.
+      crab.emit("message:send", BYTES);
+      const { code, event } = (await crab.said("error")).error;
+      assert.deepEqual([code, event], ["invalid", "message:send"]);
+      await crab.request("get:online:count", {});
+    });
+
+    test(`${how}, it comes back by itself after a node has left`, { timeout: 40_000 }, async (t) => {
+      const leaving = await it.startNode(`leaving-rs-${name}`);
+      t.after(() => leaving.process.kill());
+      const door = await doorTo(t, leaving);
+      const crab = made(t);
+      await crab.connect(door.url, { token: await token(`moved-rs-${name}`) });
+      await crab.next("connected", ({ nodeId }) => nodeId === leaving.id);
+      door.leadTo(it.nodes[1]);
+      leaving.process.signal("SIGTERM");
+      await crab.next("connected", ({ nodeId }) => nodeId === "node-2", "/", 15_000);
+      await crab.request("conversation:join", { conversationId: `moved-rs-${name}` });
+    });
+
+    test(`${how}, it hears that the server disconnects it`, { timeout: 30_000 }, async (t) => {
+      const crab = await come(t, `unwanted-rs-${name}`);
+      const { socketId } = await crab.next("connected");
+      node.io.in(socketId).disconnectSockets();
+      await crab.said("disconnected");
     });
   }
 });

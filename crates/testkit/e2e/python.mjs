@@ -7,11 +7,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { Process } from "./processes.mjs";
+import { RemoteClient } from "./remote.mjs";
 
 const HERE = fileURLToPath(new URL("python", import.meta.url));
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../../target", import.meta.url));
-const ANSWER_MS = 10_000;
 
 /** Why there can be no client in Python here, or `false`. */
 export function missing() {
@@ -43,67 +42,22 @@ export function pythonClient(t, python, transports) {
   return made;
 }
 
-class PythonClient {
-  #calls = 0;
-
+class PythonClient extends RemoteClient {
   constructor(python, transports) {
+    super(python, [join(HERE, "client.py")]);
     this.transports = transports;
-    this.process = new Process(python, [join(HERE, "client.py")], { stdio: ["pipe", "pipe", "pipe"] });
-    this.process.child.stdin.on("error", () => undefined);
   }
 
   async connect(url, auth, namespaces = ["/"]) {
-    this.#order({ do: "connect", url, auth, namespaces, transports: this.transports });
-    const { what, transport, error } = await this.#line(({ what }) => what === "ready" || what === "failed");
+    this.order({ do: "connect", url, auth, namespaces, transports: this.transports });
+    const { what, transport, error } = await this.line(({ what }) => what === "ready" || what === "failed");
     assert.equal(what, "ready", error);
     assert.equal(transport, this.transports.at(-1));
   }
 
   /** What the server says when it refuses this client. */
   async refused(url, auth) {
-    this.#order({ do: "connect", url, auth, namespaces: ["/"], transports: this.transports });
+    this.order({ do: "connect", url, auth, namespaces: ["/"], transports: this.transports });
     return (await this.said("refused")).data;
   }
-
-  /** Sends an event and returns the ack, whatever it says. */
-  async ask(event, args, namespace = "/") {
-    const n = (this.#calls += 1);
-    this.#order({ do: "call", n, namespace, event, args });
-    const { answer, error } = await this.#line((line) => line.what === "answer" && line.n === n);
-    assert.equal(error, undefined);
-    return answer;
-  }
-
-  /** Sends an event whose ack must be a success. */
-  async request(event, args, namespace) {
-    const ack = await this.ask(event, args, namespace);
-    assert.equal(ack?.success, true, `${event}: ${JSON.stringify(ack)}`);
-    return ack;
-  }
-
-  /** The first payload of this event that fits, received already or soon. */
-  async next(name, fits = () => true, namespace = "/", ms = ANSWER_MS) {
-    const found = (line) => line.what === "event" && line.name === name && line.namespace === namespace && fits(line.args[0]);
-    return (await this.#line(found, ms)).args[0];
-  }
-
-  /** The first line of this kind. */
-  async said(what) {
-    return this.#line((line) => line.what === what);
-  }
-
-  #order(order) {
-    this.process.child.stdin.write(`${JSON.stringify(order)}\n`);
-  }
-
-  async #line(fits, ms = ANSWER_MS) {
-    return this.process.line((line) => {
-      const said = line.startsWith("{") ? JSON.parse(line, bytes) : {};
-      return fits(said) && said;
-    }, ms);
-  }
-}
-
-function bytes(_, value) {
-  return typeof value?.$bytes === "string" ? Buffer.from(value.$bytes, "base64") : value;
 }
