@@ -1,8 +1,8 @@
 //! The users online, told to sockets of dialects that want to know all of them.
 //!
 //! A list costs as much as there are users, so it is not made for each who comes or goes: what changed is gathered, and
-//! told at most once in a [`window`]. A socket that just came is given the list with the next telling, so its cost does not grow
-//! with the number of users either. Where they are more than `--presence-broadcast-max`, no list is told but the changes.
+//! told to everybody at most once in a [`list_window`]. A socket that just came is given the list at the end of a [`window`], with all
+//! who came meanwhile. Where users are more than `--presence-broadcast-max`, no list is told but the changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +17,17 @@ use crate::{config::PresenceBroadcast, metrics};
 /// What claims the turn to tell everyone, in the whole cluster.
 const TURN: &str = "online-users";
 
+/// Names a second that lists to everybody may have in the cluster, counted for each recipient.
+const NAMES: u64 = 500_000;
+
 /// Changes that wait to be told; beyond, the later ones are only counted.
 const GATHERED: usize = 1000;
+
+/// The time between two lists to everybody, of so many users to as many: there a list costs its length for each who gets it, so the
+/// window grows with the square of the users and what is told in a second stays the same.
+fn list_window(users: u64) -> Duration {
+    window(users).max(Duration::from_millis(users.saturating_mul(users).saturating_mul(1000) / NAMES))
+}
 
 /// What is to be told.
 #[derive(Debug, Default)]
@@ -121,14 +130,13 @@ impl Domain {
         let begun = Instant::now();
         let count = self.store.presence.count().await?;
         let pause = window(count);
-        let mine = news.changed && self.store.memos.claim(TURN, "", pause).await?.is_none();
+        let listed = matches!(self.policy.presence.broadcast, PresenceBroadcast::All { max } if count <= max);
+        let turn = if listed { list_window(count) } else { pause };
+        let mine = news.changed && self.store.memos.claim(TURN, "", turn).await?.is_none();
         if !mine && news.newcomers.is_empty() {
             return Ok(pause);
         }
-        let users = match self.policy.presence.broadcast {
-            PresenceBroadcast::All { max } if count <= max => Some(self.all_online().await?),
-            _ => None,
-        };
+        let users = if listed { Some(self.all_online().await?) } else { None };
         let all = Effect::OnlineUsers { users: users.as_deref(), count };
         if mine {
             metrics::presence_told(true);
@@ -141,7 +149,7 @@ impl Domain {
             }
             (news.came, news.went) = (Vec::new(), Vec::new());
             // A telling that outlasts its claim may come after a newer one of another node: then everyone is told once more.
-            news.changed = users.is_some() && begun.elapsed() >= pause;
+            news.changed = users.is_some() && begun.elapsed() >= turn;
         }
         // Everyone has been told the list, newcomers too.
         let newcomers = std::mem::take(&mut news.newcomers);
@@ -171,6 +179,14 @@ pub(super) type Gathered = Mutex<News>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_told_in_a_second_do_not_grow_with_the_users() {
+        assert_eq!(list_window(100), window(100), "short lists are told as often as single changes");
+        for users in [500, 1000, 5000] {
+            assert_eq!((users * users) as f64 / list_window(users).as_secs_f64(), NAMES as f64);
+        }
+    }
 
     #[test]
     fn who_comes_back_before_it_was_told_never_went() {
