@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result, timed_out},
     limits::{DEADLINE, DISCOVERY},
     pubsub::{Limits, PubSub},
+    script::Script,
     slots::{SLOTS, SlotMap},
     topology::{Address, Kind, Topology},
 };
@@ -253,7 +254,7 @@ impl Look<'_> {
 
 /// Every kind of write, under one key that is deleted in the end.
 async fn writes(commands: &Commands, key_prefix: &str) -> Result<()> {
-    let script = redis::Script::new(
+    let script = Script::new(
         "local k = KEYS[1] redis.call('DEL', k) \
          redis.call('SET', k, '1', 'PX', 1000) redis.call('DEL', k) redis.call('HSET', k, 'f', '1') redis.call('DEL', k) \
          redis.call('SADD', k, '1') redis.call('DEL', k) redis.call('ZADD', k, 1, '1') redis.call('DEL', k) \
@@ -264,7 +265,7 @@ async fn writes(commands: &Commands, key_prefix: &str) -> Result<()> {
 }
 
 async fn publishes(commands: &Commands, key_prefix: &str, channel: &str) -> Result<()> {
-    let script = redis::Script::new("redis.call('PUBLISH', ARGV[1], '') return cmsgpack.pack(1)");
+    let script = Script::new("redis.call('PUBLISH', ARGV[1], '') return cmsgpack.pack(1)");
     commands.script::<Vec<u8>>(script.key(format!("{key_prefix}{{check}}")).arg(channel)).await.map(drop)
 }
 

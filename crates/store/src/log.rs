@@ -304,7 +304,7 @@ pub trait MessageLog: Send + Sync {
 
 /// `<conversation>:<epoch>:<seq>`: names one entry for ever, and lets the server find it again.
 pub fn message_id(conversation: &str, epoch: &str, seq: u64) -> String {
-    format!("{conversation}:{epoch}:{seq}")
+    [conversation, ":", epoch, ":", &seq.to_string()].concat()
 }
 
 /// The parts of a [`message_id`]: conversation (which may contain colons), epoch, seq. `None` for anything else.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use redis::{Cmd, FromRedisValue, RedisResult, ScriptInvocation, Value, from_redis_value};
+use redis::{Cmd, FromRedisValue, RedisResult, Value, from_redis_value};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::cluster::Cluster;
@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Meaning, Result, timed_out},
     limits::{DEADLINE, REDIRECTS, RETRY_PAUSE},
     node::{Node, Target},
+    script::Call,
     slots::slot_of,
     topology::{Address, Kind, Topology},
 };
@@ -81,7 +82,7 @@ impl Commands {
     /// # Errors
     /// [`Error::Unconfirmed`] says that it may have been carried out; after any other, it has not been.
     pub async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        converted(self.dispatch(command, slot_of(command), Again::Never, deadline()).await?)
+        converted(self.dispatch(command, self.slot_of(command), Again::Never, deadline()).await?)
     }
 
     /// Like [`command`](Self::command), for one that may be carried out twice: it is sent again after a lost
@@ -90,15 +91,15 @@ impl Commands {
     /// # Errors
     /// As of [`command`](Self::command).
     pub async fn idempotent<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        converted(self.dispatch(command, slot_of(command), Again::Harmless, deadline()).await?)
+        converted(self.dispatch(command, self.slot_of(command), Again::Harmless, deadline()).await?)
     }
 
     /// Runs a script on the node that has its first key (all its keys must be of one slot), loading it where it is not known.
     ///
     /// # Errors
     /// As of [`command`](Self::command).
-    pub async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        script::run(self, script, deadline()).await
+    pub async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T> {
+        converted(script::run(self, call, deadline()).await?)
     }
 
     /// Sends many commands in one round trip per node, and returns their answers in the order of the commands. Those of
@@ -199,6 +200,11 @@ impl Commands {
         }
     }
 
+    /// Where there are slots, that of a command.
+    fn slot_of(&self, command: &Cmd) -> Option<u16> {
+        if matches!(self.0.route, Route::Cluster(_)) { slot_of(command) } else { None }
+    }
+
     /// A connection to whoever is responsible.
     async fn link(&self, slot: Option<u16>, redirect: Option<Redirect>) -> Result<Arc<Link>> {
         match (&self.0.route, redirect) {
@@ -295,12 +301,12 @@ mod tests {
     fn a_command_that_waits_takes_little_room() {
         let topology: Topology = "redis://127.0.0.1:1".parse().unwrap();
         let (commands, ping) = (Commands::new(&topology), redis::cmd("PING"));
-        let script = redis::Script::new("return 1");
-        let script = script.prepare_invoke();
+        let script = crate::Script::new("return 1");
+        let call = script.call();
         for size in [
             size_of_val(&commands.command::<Value>(&ping)),
             size_of_val(&commands.idempotent::<Value>(&ping)),
-            size_of_val(&commands.script::<Value>(&script)),
+            size_of_val(&commands.script::<Value>(&call)),
             size_of_val(&commands.batch(&[])),
         ] {
             assert!(size <= LARGEST, "{size} bytes");

@@ -1,6 +1,6 @@
 //! Six processes that are one cluster.
 
-use trunkline_redis::{Error, Event, slot};
+use trunkline_redis::{Error, Event, Script, slot};
 use trunkline_testkit::RedisCluster;
 
 use crate::support::{cmd, heard_again, lost, next, next_message, restored, start, within_deadline, written};
@@ -13,7 +13,7 @@ async fn commands_find_the_node_that_has_the_slot() {
     within_deadline(async {
         let cluster = RedisCluster::start().await;
         let (commands, _, _) = start(&cluster.url());
-        let script = redis::Script::new("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])");
+        let script = Script::new("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])");
         for n in 0..100 {
             let key = format!("k{n}");
             let value: String = commands.script(script.key(&key).arg(n)).await.unwrap();
@@ -29,7 +29,7 @@ async fn commands_find_the_node_that_has_the_slot() {
         for (n, answer) in answers.into_iter().enumerate() {
             assert_eq!(redis::from_redis_value::<usize>(answer.unwrap()).unwrap(), n);
         }
-        let two_slots = redis::Script::new("return 1");
+        let two_slots = Script::new("return 1");
         let error = commands.script::<i64>(two_slots.key("a").key("b")).await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     })
@@ -97,7 +97,7 @@ async fn an_orderly_failover_refuses_nobody() {
         let (commands, pubsub, mut events) = start(&cluster.url());
         pubsub.subscribe(&["classic"]).await.unwrap();
         pubsub.ssubscribe(&SPREAD).await.unwrap();
-        let script = redis::Script::new("return redis.call('INCR', KEYS[1])");
+        let script = Script::new("return redis.call('INCR', KEYS[1])");
         assert_eq!(commands.script::<i64>(&script.key("a")).await.unwrap(), 1);
         cluster.fail_over("a").await;
         assert_eq!(written(&commands, "a2").await, 0);

@@ -1,6 +1,6 @@
 //! One server.
 
-use trunkline_redis::{Commands, Error, Event, Limits, Lost, PubSub};
+use trunkline_redis::{Commands, Error, Event, Limits, Lost, PubSub, Script};
 use trunkline_testkit::{Data, RedisServer, eventually};
 
 use crate::support::{
@@ -13,7 +13,7 @@ async fn commands_and_scripts_are_answered() {
         let server = RedisServer::start().await;
         let (commands, _, _) = start(&server.url());
         let _: () = commands.command(&cmd(&["SET", "a", "1"])).await.unwrap();
-        let script = redis::Script::new("return redis.call('INCR', KEYS[1])");
+        let script = Script::new("return redis.call('INCR', KEYS[1])");
         assert_eq!(commands.script::<i64>(&script.key("a")).await.unwrap(), 2);
         let _: () = commands.command(&cmd(&["SCRIPT", "FLUSH"])).await.unwrap();
         assert_eq!(commands.script::<i64>(&script.key("a")).await.unwrap(), 3, "loaded again");

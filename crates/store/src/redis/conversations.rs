@@ -5,7 +5,7 @@ use super::scripts::{LISTED, NOTE_CONVERSATION, TAKE_PART};
 use crate::conversations::{Place, page};
 use crate::keys::Realm;
 use crate::{ConversationPage, Conversations, LIST_KEPT, Listed, MAX_CONVERSATIONS, MAX_RECEIPTS, Result};
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
@@ -17,21 +17,30 @@ const NOTED_FOR: Duration = Duration::from_secs(60);
 /// What is remembered as noted at most; then all of it is forgotten, and noted again.
 const MAX_NOTED: usize = 50_000;
 
-/// Who takes part where, as far as this node told Redis of late: so that not every message writes lists again.
+/// Who takes part where, as far as this node told Redis of late: so that not every message writes lists again. By a hash of
+/// realm, user and conversation, which is asked for twice a message and need not be put together as text for that; of two that are
+/// alike by chance, one is noted when the other's time is over.
 #[derive(Default)]
-pub(crate) struct Noted(Mutex<AHashMap<(Realm, String, String), Instant>>);
+pub(crate) struct Noted {
+    hasher: RandomState,
+    until: Mutex<AHashMap<u64, Instant>>,
+}
 
 impl Noted {
-    fn is_fresh(&self, key: &(Realm, String, String)) -> bool {
-        self.0.lock().get(key).is_some_and(|noted| noted.elapsed() < NOTED_FOR)
+    fn key(&self, realm: &Realm, user: &str, conversation: &str) -> u64 {
+        self.hasher.hash_one((realm, user, conversation))
     }
 
-    fn remember(&self, key: (Realm, String, String)) {
-        let mut noted = self.0.lock();
-        if noted.len() >= MAX_NOTED {
-            noted.clear();
+    fn is_fresh(&self, key: u64) -> bool {
+        self.until.lock().get(&key).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn remember(&self, key: u64) {
+        let mut until = self.until.lock();
+        if until.len() >= MAX_NOTED {
+            until.clear();
         }
-        noted.insert(key, Instant::now());
+        until.insert(key, Instant::now() + NOTED_FOR);
     }
 }
 
@@ -48,8 +57,8 @@ impl RedisLog {
     }
 
     async fn note(&self, user: &str, conversation: &str) -> Result<()> {
-        let key = (self.realm.clone(), user.to_owned(), conversation.to_owned());
-        if self.noted.is_fresh(&key) {
+        let key = self.noted.key(&self.realm, user, conversation);
+        if self.noted.is_fresh(key) {
             return Ok(());
         }
         let mut script = NOTE_CONVERSATION.key(self.realm.conversations(user));

@@ -24,7 +24,7 @@ impl RedisInbox {
 
 pub(super) async fn push(link: &Link, realm: &Realm, user: &str, item: &InboxItem, keep: Keep) -> Result<Pushed> {
     check(item)?;
-    let mut script = PUSH.prepare_invoke();
+    let mut script = PUSH.call();
     for key in keys_of(realm, user) {
         script.key(key);
     }

@@ -1,8 +1,8 @@
 //! The way to Redis: the shared connections of `trunkline-redis`, with this crate's errors.
 
 use crate::Result;
-use redis::{Cmd, FromRedisValue, ScriptInvocation, Value};
-use trunkline_redis::{Commands, Topology};
+use redis::{Cmd, FromRedisValue, Value};
+use trunkline_redis::{Call, Commands, Topology};
 
 /// Connections that are made when they are needed. Nothing runs while nobody calls.
 ///
@@ -29,8 +29,8 @@ impl Link {
     }
 
     /// Runs a script, loading it where it is not known.
-    pub(crate) async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        Ok(self.commands.script(script).await?)
+    pub(crate) async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T> {
+        Ok(self.commands.script(call).await?)
     }
 
     /// Runs one command.

@@ -12,9 +12,9 @@ use crate::{
 };
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use redis::ScriptInvocation;
 use std::collections::HashMap;
 use std::sync::Arc;
+use trunkline_redis::Call;
 
 /// The conversations of one realm, with receipts and lists.
 pub(crate) struct RedisLog {
@@ -47,7 +47,7 @@ impl RedisLog {
         entry: &NewEntry,
         publications: &[Publication],
         waiting: Option<&Waiting<'_>>,
-    ) -> ScriptInvocation<'static> {
+    ) -> Call<'static> {
         let (conversation, realm) = (entry.conversation.as_str(), &self.realm);
         let script = if waiting.is_some() { &APPEND_FOR } else { &APPEND };
         let mut script = script.key(realm.log(conversation));
@@ -183,24 +183,32 @@ impl MessageLog for RedisLog {
     }
 }
 
-/// The arguments that `publish.lua` reads.
-pub(super) fn add_publications(script: &mut ScriptInvocation<'_>, publications: &[Publication]) {
-    for publication in publications {
-        script.arg(&publication.channel).arg(publication.parts.len());
-        for part in &publication.parts {
-            match part {
-                Part::Literal(bytes) => script.arg("L").arg(&bytes[..]),
-                Part::Fill(Fill::Seq) => script.arg("S"),
-                Part::Fill(Fill::Epoch) => script.arg("E"),
-                Part::Fill(Fill::MessageId) => script.arg("M"),
-                Part::Fill(Fill::Stamp) => script.arg("T"),
-            };
+/// The arguments that `publish.lua` reads. Parts that the publication before has in the same place are sent once: the same event
+/// for other hearers differs only behind its payload.
+pub(super) fn add_publications(call: &mut Call<'_>, publications: &[Publication]) {
+    let mut before: &[Part] = &[];
+    for Publication { channel, parts } in publications {
+        let kind = |(place, part): (usize, &Part)| match part {
+            part if before.get(place) == Some(part) => 'P',
+            Part::Literal(_) => 'L',
+            Part::Fill(Fill::Seq) => 'S',
+            Part::Fill(Fill::Epoch) => 'E',
+            Part::Fill(Fill::MessageId) => 'M',
+            Part::Fill(Fill::Stamp) => 'T',
+        };
+        let layout: String = parts.iter().enumerate().map(kind).collect();
+        call.arg(channel).arg(&layout);
+        for (part, kind) in parts.iter().zip(layout.chars()) {
+            if let (Part::Literal(bytes), 'L') = (part, kind) {
+                call.arg(&bytes[..]);
+            }
         }
+        before = parts;
     }
 }
 
 /// The arguments of `read.lua`: with `after`, from there upwards; else from the end downwards.
-fn add_range(script: &mut ScriptInvocation<'_>, range: ReadRange) {
+fn add_range(script: &mut Call<'_>, range: ReadRange) {
     // 0 names no entry, so `before: 0` or 1 finds nothing, as it should. COUNT 0 would mean everything.
     let end = range.before.map_or_else(|| "+".to_owned(), |before| before.saturating_sub(1).to_string());
     let count = range.limit().max(1);

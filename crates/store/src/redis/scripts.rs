@@ -1,7 +1,7 @@
 //! The scripts, compiled into the program. Each is a file that says on its first lines what it takes and answers.
 
-use redis::Script;
 use std::sync::LazyLock;
+use trunkline_redis::Script;
 
 macro_rules! script {
     ($name:ident, $($file:literal),+) => {
