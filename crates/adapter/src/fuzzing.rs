@@ -241,12 +241,12 @@ pub fn json_to_msgpack_and_back(data: &[u8]) {
 
 fn filled_in(text: &str) {
     let filled = [("seq", Fill::Seq), ("epoch", Fill::Epoch), ("id", Fill::MessageId)];
-    let Ok(template) = template::encode("c".to_owned(), "/", "e", &Payload::new(text, &filled), &Targets::room("r"))
-    else {
+    let audience = ("c".to_owned(), &Targets::room("r"));
+    let Ok(templates) = template::encode("/", "e", &Payload::new(text, &filled), std::iter::once(audience)) else {
         return;
     };
     let mut message = Vec::new();
-    for part in &template.parts {
+    for part in templates.iter().flat_map(|template| &template.parts) {
         match part {
             Part::Literal(bytes) => message.extend_from_slice(bytes),
             Part::Fill(Fill::Seq) => write::unsigned(&mut message, 1 << 40),

@@ -280,27 +280,31 @@ impl Cluster {
         self.0.core.emit_run(namespace, events);
     }
 
-    /// Encodes `[event, payload]` for `targets` with holes for the payload's filled fields. Nothing is delivered: that
-    /// happens on every node, this one too, when the completed message comes back through Redis or
+    /// Encodes `[event, payload]` for each of `audiences`, with holes for the payload's filled fields. Nothing is delivered: that
+    /// happens on every node, this one too, when a completed message comes back through Redis or
     /// [`inject`](Self::inject).
     ///
     /// # Errors
     /// The payload is not the JSON it has to be or has one of the filled fields, the event's name is one of Socket.IO's
     /// own, or it is too large.
-    pub fn template(
+    pub fn templates(
         &self,
         namespace: &str,
         event: &str,
         payload: &Payload<'_>,
-        targets: &Targets,
-    ) -> Result<Template, EncodeError> {
-        let channel = self.0.core.channels.broadcast(namespace, &targets.rooms);
-        let mut template = template::encode(channel, namespace, event, payload, targets)?;
-        if self.0.core.mode.is_sharded() {
-            let channel = self.0.core.broadcast_channel(namespace, targets);
-            template.relay = Some(template::relay(channel, namespace, event, payload, targets)?);
+        audiences: &[Targets],
+    ) -> Result<Vec<Template>, EncodeError> {
+        let core = &self.0.core;
+        let with_channel =
+            audiences.iter().map(|targets| (core.channels.broadcast(namespace, &targets.rooms), targets));
+        let mut templates = template::encode(namespace, event, payload, with_channel)?;
+        if core.mode.is_sharded() {
+            for (template, targets) in templates.iter_mut().zip(audiences) {
+                let channel = core.broadcast_channel(namespace, targets);
+                template.relay = Some(template::relay(channel, namespace, event, payload, targets)?);
+            }
         }
-        Ok(template)
+        Ok(templates)
     }
 
     /// Publishes a stored message once more for those who don't hear what a message log publishes: Node servers with the
@@ -310,7 +314,7 @@ impl Cluster {
         self.0.core.publish(relay.channel.clone(), relay.fill(filled));
     }
 
-    /// Names who delivers stored messages, see [`template`](Self::template), to this node's sockets. The first call counts.
+    /// Names who delivers stored messages, see [`templates`](Self::templates), to this node's sockets. The first call counts.
     pub fn deliver_stored_by(&self, sink: Arc<dyn StoredMessages>) {
         let _ = self.0.core.stored.set(Sink(sink));
     }

@@ -128,22 +128,27 @@ fn open_map(object: &str, more: &[&str], out: &mut Vec<u8>) -> Result<(), Encode
     Ok(())
 }
 
-/// Encodes `[event, payload]` for `targets`.
-pub(crate) fn encode(
-    channel: String,
+/// Encodes `[event, payload]` for each of `audiences`, which are channels and targets. What stands before the targets is encoded
+/// once and shared.
+pub(crate) fn encode<'a>(
     namespace: &str,
     event: &str,
     payload: &Payload<'_>,
-    targets: &Targets,
-) -> Result<Template, EncodeError> {
-    let mut parts = Parts::default();
-    broadcast::open(TEMPLATE_UID, &mut parts.literal);
-    parts.event(event, payload)?;
-    broadcast::close_stored(namespace, targets, &mut parts.literal);
-    parts.fill(Fill::MessageId);
-    write::text(&mut parts.literal, broadcast::STAMP);
-    parts.fill(Fill::Stamp);
-    Ok(Template { channel: channel.into_bytes(), parts: parts.finish()?, relay: None })
+    audiences: impl Iterator<Item = (String, &'a Targets)>,
+) -> Result<Vec<Template>, EncodeError> {
+    let mut opened = Parts::default();
+    broadcast::open(TEMPLATE_UID, &mut opened.literal);
+    opened.event(event, payload)?;
+    opened.end_literal();
+    let template = |(channel, targets): (String, &Targets)| {
+        let mut parts = opened.clone();
+        broadcast::close_stored(namespace, targets, &mut parts.literal);
+        parts.fill(Fill::MessageId);
+        write::text(&mut parts.literal, broadcast::STAMP);
+        parts.fill(Fill::Stamp);
+        Ok(Template { channel: channel.into_bytes(), parts: parts.finish()?, relay: None })
+    };
+    audiences.map(template).collect()
 }
 
 /// Encodes the same in the words of the sharded adapter.
@@ -162,7 +167,7 @@ pub(crate) fn relay(
 }
 
 /// What is written so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Parts {
     done: Vec<Part>,
     size: usize,
@@ -188,14 +193,15 @@ impl Parts {
     }
 
     fn end_literal(&mut self) {
+        if self.literal.is_empty() {
+            return;
+        }
         self.size += self.literal.len();
         self.done.push(Part::Literal(std::mem::take(&mut self.literal).into()));
     }
 
     fn finish(mut self) -> Result<Vec<Part>, EncodeError> {
-        if !self.literal.is_empty() {
-            self.end_literal();
-        }
+        self.end_literal();
         if self.size > MESSAGE_BYTES { Err(EncodeError::TooLarge(self.size)) } else { Ok(self.done) }
     }
 }

@@ -306,12 +306,13 @@ async fn a_stored_message_may_be_a_part_of_its_payload_or_no_object_at_all() {
         (Payload::new(r#""just text""#, &[]), json!(["just text"])),
         (Payload::new("[1,null]", &[]), json!([[1, null]])),
     ] {
-        let template = a.cluster.template(ROOT, "e", &payload, &Targets::room("room")).unwrap();
+        let template = a.cluster.templates(ROOT, "e", &payload, &[Targets::room("room")]).unwrap().remove(0);
         a.cluster.inject(&template.channel, &self::filled(&template));
         expect(&mut client, "e", expected).await;
     }
-    assert!(a.cluster.template(ROOT, "e", &Payload::new("[]", &filled), &Targets::everyone()).is_err());
-    assert!(a.cluster.template(ROOT, "e", &part.inside(r#"{"message":1}"#, "message"), &Targets::everyone()).is_err());
+    assert!(a.cluster.templates(ROOT, "e", &Payload::new("[]", &filled), &[Targets::everyone()]).is_err());
+    let twice = part.inside(r#"{"message":1}"#, "message");
+    assert!(a.cluster.templates(ROOT, "e", &twice, &[Targets::everyone()]).is_err());
 }
 
 #[tokio::test]
@@ -424,9 +425,8 @@ async fn connections(connection: &mut redis::aio::MultiplexedConnection) -> usiz
 
 fn template(cluster: &Cluster) -> Template {
     let filled = [("seq", Fill::Seq), ("epoch", Fill::Epoch), ("id", Fill::MessageId)];
-    cluster
-        .template(ROOT, "message:new", &Payload::new(r#"{"content":"hi"}"#, &filled), &Targets::room("room"))
-        .unwrap()
+    let payload = Payload::new(r#"{"content":"hi"}"#, &filled);
+    cluster.templates(ROOT, "message:new", &payload, &[Targets::room("room")]).unwrap().remove(0)
 }
 
 /// What the message log makes of a template.

@@ -56,7 +56,7 @@ async fn stored_messages_reach_everyone_once(
 ) {
     let filled = [("seq", Fill::Seq)];
     let payload = Payload::new(r#"{"content":"hi"}"#, &filled);
-    let template = a.cluster.template(ROOT, "message:new", &payload, &Targets::room("r1")).unwrap();
+    let template = a.cluster.templates(ROOT, "message:new", &payload, &[Targets::room("r1")]).unwrap().remove(0);
     let mut message = Vec::new();
     for part in &template.parts {
         match part {

@@ -113,10 +113,11 @@ proptest! {
         let mut payload = Value::Object(fields.into_iter().collect());
         let filled = [("SEQ", Fill::Seq), ("EPOCH", Fill::Epoch), ("ID", Fill::MessageId)];
         let targets = Targets::room("r1").except("s1");
-        let template =
-            template::encode("socket.io#/#r1#".into(), "/", "message:new", &Payload::new(&payload.to_string(), &filled), &targets).unwrap();
+        let text = payload.to_string();
+        let audiences = [("socket.io#/#r2#".into(), &Targets::room("r2")), ("socket.io#/#r1#".into(), &targets)];
+        let templates = template::encode("/", "message:new", &Payload::new(&text, &filled), audiences.into_iter()).unwrap();
         let mut message = Vec::new();
-        for part in &template.parts {
+        for part in &templates[1].parts {
             match part {
                 Part::Literal(bytes) => message.extend_from_slice(bytes),
                 Part::Fill(Fill::Seq) => crate::transcode::write::unsigned(&mut message, seq),
@@ -184,7 +185,8 @@ fn without_attachments_a_placeholder_is_an_object() {
 #[test]
 fn a_template_refuses_what_would_be_ambiguous() {
     let encode = |event: &str, payload: &str| {
-        template::encode("c".into(), "/", event, &Payload::new(payload, &[("seq", Fill::Seq)]), &Targets::everyone())
+        let audience = ("c".into(), &Targets::everyone());
+        template::encode("/", event, &Payload::new(payload, &[("seq", Fill::Seq)]), std::iter::once(audience))
     };
     assert!(encode("e", "{}").is_ok());
     assert!(matches!(encode("e", r#"{"seq":1}"#), Err(EncodeError::FilledTwice(name)) if name == "seq"));

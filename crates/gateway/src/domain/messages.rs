@@ -193,12 +193,15 @@ impl Domain {
         let mut broadcasts = Broadcasts::default();
         for speaker in &self.speakers {
             let Some(words) = words(&*speaker.dialect) else { continue };
-            for audience in audiences(words.echo) {
-                let template = self.cluster.template(&speaker.namespace, words.event, &words.as_payload(), &audience);
-                let mut template = template.map_err(|error| {
-                    tracing::error!(%error, "could not encode what is to be stored");
-                    internal()
-                })?;
+            let payload = words.as_payload();
+            let templates = self
+                .cluster
+                .templates(&speaker.namespace, words.event, &payload, &audiences(words.echo))
+                .map_err(|error| {
+                tracing::error!(%error, "could not encode what is to be stored");
+                internal()
+            })?;
+            for mut template in templates {
                 broadcasts.relays.extend(template.relay.take());
                 broadcasts.publications.push(publication(template));
             }
