@@ -1,6 +1,8 @@
 //! The hub's metrics: their names, and one function for each thing that is counted.
 
-use metrics::{counter, describe_counter, gauge};
+use std::sync::LazyLock;
+
+use metrics::{Counter, counter, describe_counter, gauge};
 
 use crate::reason::CloseReason;
 
@@ -14,6 +16,10 @@ const CLOSED: &str = "trunkline_closes_total";
 const SLOW_CONSUMERS: &str = "trunkline_slow_consumers_total";
 const HANDLER_PANICS: &str = "trunkline_handler_panics_total";
 const CONNECTIONS: &str = "trunkline_connections";
+
+/// Counted for every event and packet, so looked up once; the recorder is there before the first of them.
+static EVENTS_IN_COUNTER: LazyLock<Counter> = LazyLock::new(|| counter!(EVENTS_IN));
+static PACKETS_OUT_COUNTER: LazyLock<Counter> = LazyLock::new(|| counter!(PACKETS_OUT));
 
 /// Registers the texts that `/metrics` shows beside the names. Call it once the recorder is installed.
 pub fn describe() {
@@ -34,7 +40,7 @@ pub fn describe() {
 }
 
 pub(crate) fn event_in() {
-    counter!(EVENTS_IN).increment(1);
+    EVENTS_IN_COUNTER.increment(1);
 }
 
 pub(crate) fn event_refused() {
@@ -42,7 +48,7 @@ pub(crate) fn event_refused() {
 }
 
 pub(crate) fn packets_out(count: usize) {
-    counter!(PACKETS_OUT).increment(count as u64);
+    PACKETS_OUT_COUNTER.increment(count as u64);
 }
 
 pub(crate) fn volatile_dropped(count: usize) {

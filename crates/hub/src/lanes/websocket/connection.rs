@@ -459,8 +459,13 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         while !outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
+            // A single piece, as most are, goes out by the cheaper call.
             let filled = outbox.fill(&mut slices);
-            match self.stream.try_write_vectored(&slices[..filled]) {
+            let written = match &slices[..filled] {
+                [piece] => self.stream.try_write(piece),
+                pieces => self.stream.try_write_vectored(pieces),
+            };
+            match written {
                 Ok(written) => outbox.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
