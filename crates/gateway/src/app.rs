@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
@@ -229,6 +230,7 @@ pub struct Lanes {
 
 impl Lanes {
     fn new(hub: &Hub, config: &Config) -> Self {
+        let default = Options::default();
         let options = Options {
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
@@ -238,7 +240,8 @@ impl Lanes {
             outbox_bytes: config.outbox_limit,
             stall_timeout: config.stall_timeout,
             flush_delay: config.flush_delay,
-            ..Options::default()
+            flushers: config.workers.map_or(default.flushers, NonZeroUsize::get),
+            ..default
         };
         Self {
             websocket: config.websocket_lane.then(|| WebSocketLane::new(hub.clone(), &options)),

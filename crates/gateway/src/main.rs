@@ -45,7 +45,11 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     let Some(config) = load(flags) else { return Ok(ExitCode::from(BAD_CONFIG)) };
     let telemetry = telemetry::install(config.log_format, &config.log_level, &config.node_id)?;
     let metrics = metrics::install()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = config.workers {
+        runtime.worker_threads(workers.get());
+    }
+    let runtime = runtime.thread_stack_size(STACK).enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let node = Node::start(config, metrics).await?;

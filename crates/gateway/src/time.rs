@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::fmt::temporal::DateTimePrinter;
+
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     since_epoch_ms(SystemTime::now())
@@ -15,8 +17,8 @@ pub(crate) fn since_epoch_ms(time: SystemTime) -> i64 {
 
 /// `2026-01-01T00:00:00.000Z`. What lies outside of the calendar becomes 1970.
 pub(crate) fn iso(ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    PRINTER.timestamp_to_string(&jiff::Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 
 /// The reverse of [`iso`]; 0 for what is no time.

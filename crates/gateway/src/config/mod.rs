@@ -10,7 +10,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use trunkline_adapter::Mode;
 use trunkline_redis::Topology;
@@ -122,6 +122,8 @@ pub struct Config {
     pub drain_window: Duration,
     /// When shutdown ends whatever is left.
     pub drain_timeout: Duration,
+    /// Threads that do the work; as many as there are cores if nobody says.
+    pub workers: Option<NonZeroUsize>,
     /// How lines are logged.
     pub log_format: LogFormat,
     /// Which lines are logged.

@@ -69,6 +69,9 @@ impl Reader<'_> {
         let stall_timeout = self.required("stall-timeout", |text| parse::positive(text, Unit::Seconds));
         let recovery_window = self.required("recovery-window", |text| parse::duration(text, Unit::Seconds));
         let connection_state_recovery = self.connection_state_recovery(redis.as_ref(), websocket_lane);
+        let workers = self.optional("workers", |text| {
+            text.parse().map_err(|_| "expected a number of threads, at least 1".to_owned())
+        });
         let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
         let log_format = self.required("log-format", |text| parse::one_of(text, &formats));
         let log_level = self.required("log-level", log_level);
@@ -113,6 +116,7 @@ impl Reader<'_> {
             recovery_window: recovery_window?,
             drain_window: drain_window?,
             drain_timeout: drain_timeout?,
+            workers,
             log_format: log_format?,
             log_level: log_level?,
             demo_tokens: demo_tokens?,

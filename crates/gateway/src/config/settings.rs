@@ -312,6 +312,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long after a cut a connection can be recovered",
         ..PLAIN
     },
+    Setting {
+        name: "workers",
+        value: "N",
+        help: "Threads that do the work; without it, as many as there are cores. Fewer where several nodes share them",
+        ..PLAIN
+    },
     Setting { name: "log-format", value: "FORMAT", default: Some("pretty"), help: "pretty or json", ..PLAIN },
     Setting {
         name: "log-level",
