@@ -2,10 +2,12 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -85,8 +87,29 @@ pub(crate) async fn connect(address: &Address, access: &Access, db: i64, on_push
     let made: RedisResult<_> = MultiplexedConnection::new_with_config(&access.settings(db), stream, config).await;
     let (commands, driver) = made.map_err(|error| Error::dialing(address, error))?;
     let mut owner = JoinSet::new();
-    owner.spawn(driver);
+    owner.spawn(Patient { driver: Box::pin(driver), waited: false });
     Ok(Link { commands, address: address.clone(), broken, _driver: owner })
+}
+
+/// Lets all others that are ready run before the driver does. A runtime runs the task that was woken last first, so each command
+/// would be written by itself; this way those of all sockets that have something to say go out in one write.
+struct Patient<F> {
+    driver: Pin<Box<F>>,
+    waited: bool,
+}
+
+impl<F: Future> Future for Patient<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.waited = !self.waited;
+        if self.waited {
+            // A task that wakes itself goes to the end of the queue.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.driver.as_mut().poll(context)
+    }
 }
 
 struct Push {
