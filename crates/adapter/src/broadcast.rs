@@ -10,7 +10,7 @@ use trunkline_hub::{Encoded, RoomName, Targets};
 
 use crate::{
     limits::MESSAGE_BYTES,
-    transcode::{DecodeError, EncodeError, Reader, Token, event_to_json, event_to_msgpack, write},
+    transcode::{DecodeError, EncodeError, Reader, Token, event_to_json, event_to_msgpack, lossy, write},
 };
 
 /// A packet that carries an event.
@@ -115,7 +115,7 @@ fn read_packet(packet: &[u8]) -> Result<Packet, DecodeError> {
     }
     let namespace = match namespace.map(|namespace| Reader::new(namespace).token()).transpose()? {
         None | Some(Token::Nil) => None,
-        Some(Token::Text(text)) => Some(String::from_utf8_lossy(text).into_owned()),
+        Some(Token::Text(text)) => Some(lossy(text).into_owned()),
         Some(_) => return Err(DecodeError::Field("packet.nsp")),
     };
     let event = event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?;
@@ -150,7 +150,7 @@ fn read_options(options: &[u8]) -> Result<Options, DecodeError> {
 /// A text that is not empty; anything else is none.
 fn read_name(value: &[u8]) -> Result<Option<String>, DecodeError> {
     Ok(match Reader::new(value).token()? {
-        Token::Text(text) if !text.is_empty() => Some(String::from_utf8_lossy(text).into_owned()),
+        Token::Text(text) if !text.is_empty() => Some(lossy(text).into_owned()),
         _ => None,
     })
 }
@@ -166,7 +166,7 @@ fn read_rooms(value: &[u8], field: &'static str) -> Result<Vec<RoomName>, Decode
     };
     (0..length)
         .map(|_| match reader.token()? {
-            Token::Text(text) => Ok(String::from_utf8_lossy(text).into()),
+            Token::Text(text) => Ok(lossy(text).into()),
             // JavaScript servers may use numbers as names.
             Token::Unsigned(number) => Ok(number.to_string().into()),
             Token::Negative(number) => Ok(number.to_string().into()),

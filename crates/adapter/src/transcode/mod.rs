@@ -11,7 +11,7 @@ mod to_json;
 mod to_msgpack;
 pub(crate) mod write;
 
-pub(crate) use read::{Reader, Token};
+pub(crate) use read::{Reader, Token, lossy};
 pub(crate) use to_json::{event_to_json, to_json};
 #[cfg(any(fuzzing, test))]
 pub(crate) use to_msgpack::replace_lone_surrogates;

@@ -1,5 +1,7 @@
 //! Reads msgpack, one token at a time, without trusting a single length.
 
+use std::borrow::Cow;
+
 use super::DecodeError;
 
 /// What stands at the front of the input. Containers are followed by their elements.
@@ -146,4 +148,9 @@ impl<'a> Reader<'a> {
 
 fn signed<'a>(value: i64) -> Token<'a> {
     u64::try_from(value).map_or(Token::Negative(value), Token::Unsigned)
+}
+
+/// As text, with replacement characters for what is none. Nearly all is, which is faster to find out at once than piece by piece.
+pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

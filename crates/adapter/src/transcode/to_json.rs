@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use trunkline_hub::Encoded;
 
-use super::{DecodeError, MAX_DEPTH, Reader, Token, date, is_reserved, number::write_number};
+use super::{DecodeError, MAX_DEPTH, Reader, Token, date, is_reserved, lossy, number::write_number};
 
 /// Transcodes one value of any kind, which must be all of `input`.
 pub(crate) fn to_json(input: &[u8]) -> Result<Encoded, DecodeError> {
@@ -22,7 +22,7 @@ pub(crate) fn event_to_json(input: &[u8]) -> Result<Encoded, DecodeError> {
     let mut peek = Reader::new(input);
     let Token::Array(1..) = peek.token()? else { return Err(DecodeError::NotAnEvent) };
     match peek.token()? {
-        Token::Text(name) if !is_reserved(&String::from_utf8_lossy(name)) => {}
+        Token::Text(name) if !is_reserved(&lossy(name)) => {}
         Token::Unsigned(_) | Token::Negative(_) => {}
         // Others are `null` in JSON, and a client that receives that as a name closes its connection.
         Token::Float(name) if name.is_finite() => {}
@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
             Token::Unsigned(value) => self.text.push_str(&value.to_string()),
             Token::Negative(value) => self.text.push_str(&value.to_string()),
             Token::Float(value) => write_number(&mut self.text, value),
-            Token::Text(text) => self.string(&String::from_utf8_lossy(text)),
+            Token::Text(text) => self.string(&lossy(text)),
             Token::Binary(bytes) => self.attachment(bytes, depth)?,
             Token::Array(length) => self.array(length, depth)?,
             Token::Map(length) => self.map(length, depth)?,
@@ -110,7 +110,7 @@ impl<'a> Writer<'a> {
     /// JavaScript turns every key into text.
     fn key(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         Ok(match self.input.token()? {
-            Token::Text(text) => String::from_utf8_lossy(text),
+            Token::Text(text) => lossy(text),
             Token::Unsigned(value) => value.to_string().into(),
             Token::Negative(value) => value.to_string().into(),
             Token::Float(value) => {
