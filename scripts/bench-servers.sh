@@ -11,8 +11,9 @@ PYTHON_PEER=$ROOT/target/peers/python
 # In the order in which they are measured. The first is what the others are compared with.
 ALL_SERVERS=(trunkline trunkline-1ms trunkline-socketioxide node socketioxide python)
 
-# What a node of ours is started with, besides its address, name, Redis and lane.
-TRUNKLINE_FLAGS=(--auth insecure-query --presence-broadcast off --rate-limit off --log-level 'warn,trunkline_gateway::app=info' --log-format json)
+# What a node of ours is started with, besides its address, name, Redis and lane. Its threads are as many as a node of Node.js has,
+# since the nodes share the cores.
+TRUNKLINE_FLAGS=(--workers 1 --auth insecure-query --presence-broadcast off --rate-limit off --log-level 'warn,trunkline_gateway::app=info' --log-format json)
 
 redis_pid='' redis_port='' server_pids=() urls=()
 work=${work:?} arguments=${arguments-}

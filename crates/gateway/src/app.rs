@@ -230,7 +230,6 @@ pub struct Lanes {
 
 impl Lanes {
     fn new(hub: &Hub, config: &Config) -> Self {
-        let default = Options::default();
         let options = Options {
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
@@ -240,8 +239,7 @@ impl Lanes {
             outbox_bytes: config.outbox_limit,
             stall_timeout: config.stall_timeout,
             flush_delay: config.flush_delay,
-            flushers: config.workers.map_or(default.flushers, NonZeroUsize::get),
-            ..default
+            flushers: config.workers.map_or_else(|| Options::default().flushers, NonZeroUsize::get),
         };
         Self {
             websocket: config.websocket_lane.then(|| WebSocketLane::new(hub.clone(), &options)),
