@@ -210,7 +210,8 @@ impl Conversation {
 
     /// Users whose mark, as `which` picks it, is at `seq` or beyond.
     pub(super) fn users_at(&self, seq: u64, which: impl Fn(&Marks) -> u64) -> Vec<String> {
-        let there = self.marks.iter().filter(|(_, marks)| which(marks) >= seq);
+        // Who has marked only the other thing stands at 0 here, which is not to have come anywhere.
+        let there = self.marks.iter().filter(|(_, marks)| which(marks) >= seq.max(1));
         let users: BTreeSet<&String> = there.map(|(user, _)| user).collect();
         users.into_iter().cloned().collect()
     }

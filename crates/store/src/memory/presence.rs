@@ -227,6 +227,8 @@ impl Presence for MemoryPresence {
     async fn join(&self, room: &str, user: &str, socket: &str, guard: &[String]) -> Result<Joined> {
         let taken = |present: &Present| guard.iter().any(|name| name != socket && present.sockets.contains_key(name));
         if self.look(taken).unwrap_or(false) {
+            // Who is refused is not in, whatever was before.
+            self.leave(room, user, socket).await?;
             return Ok(Joined::NameTaken);
         }
         self.enter(room, user, socket).await?;

@@ -36,6 +36,11 @@ impl MemorySessions {
 }
 
 impl Table {
+    /// One whose socket is connected: what is told of a socket that is gone changes nothing any more.
+    fn attached(&mut self, id: &str) -> Option<&mut Held> {
+        self.by_id.get_mut(id).filter(|held| held.ends.is_none())
+    }
+
     fn forget_ended(&mut self) {
         while self.detached.front().is_some_and(|(end, _)| *end <= Instant::now()) {
             let Some((end, id)) = self.detached.pop_front() else { return };
@@ -59,7 +64,7 @@ impl Sessions for MemorySessions {
     }
 
     async fn enter(&self, id: &str, room: &str, seen: &Position) -> Result<()> {
-        if let Some(Held { session, full, .. }) = self.sessions.lock().by_id.get_mut(id) {
+        if let Some(Held { session, full, .. }) = self.sessions.lock().attached(id) {
             let known = session.rooms.len();
             match session.rooms.iter_mut().find(|(name, _)| name == room) {
                 Some((_, position)) => *position = seen.clone(),
@@ -71,7 +76,7 @@ impl Sessions for MemorySessions {
     }
 
     async fn leave(&self, id: &str, room: &str) -> Result<()> {
-        if let Some(Held { session, .. }) = self.sessions.lock().by_id.get_mut(id) {
+        if let Some(Held { session, .. }) = self.sessions.lock().attached(id) {
             session.rooms.retain(|(name, _)| name != room);
         }
         Ok(())
@@ -81,7 +86,7 @@ impl Sessions for MemorySessions {
         let mut table = self.sessions.lock();
         table.forget_ended();
         let end = Instant::now() + self.window;
-        if let Some(held) = table.by_id.get_mut(id).filter(|held| held.ends.is_none()) {
+        if let Some(held) = table.attached(id) {
             held.ends = Some(end);
             table.detached.push_back((end, id.to_owned()));
         }

@@ -62,7 +62,10 @@ impl Sessions for RedisSessions {
     }
 
     async fn end(&self, id: &str) -> Result<()> {
-        self.link.command(redis::cmd("HDEL").arg(self.own(id)).arg(id)).await
+        let (mut own, mut detached) = (redis::cmd("HDEL"), redis::cmd("DEL"));
+        own.arg(self.own(id)).arg(id);
+        detached.arg(keys::detached_session(id));
+        self.link.batch(&[own, detached]).await.map(drop)
     }
 
     async fn take(&self, id: &str) -> Result<Option<Session>> {

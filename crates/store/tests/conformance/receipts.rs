@@ -53,6 +53,7 @@ pub(crate) async fn an_entry_tells_who_received_and_read_it(bench: Bench) {
     assert_eq!(seen(receipts, 1).await, (names(&["alice", "bob", "carol", "dave"]), names(&["alice", "bob"])));
     assert_eq!(seen(receipts, 2).await, (names(&["alice", "bob", "carol"]), names(&["alice", "bob"])));
     assert_eq!(seen(receipts, 3).await, (names(&["alice"]), names(&["alice"])), "who writes has read");
+    assert_eq!(seen(receipts, 0).await, seen(receipts, 1).await, "who has come nowhere has not come to the beginning");
     assert_eq!(receipts.seen("elsewhere", 1).await.unwrap(), trunkline_store::Seen::default());
 }
 
