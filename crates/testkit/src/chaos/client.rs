@@ -296,6 +296,7 @@ impl Client {
         for at in 0..self.outgoing.len() {
             if self.outgoing[at].due <= now {
                 let ack = self.ack();
+                self.tell(|| format!("{} sent as {ack}", self.outgoing[at].id));
                 let message = &mut self.outgoing[at];
                 (message.ack, message.due) = (Some(ack), now + SEND_AGAIN);
                 let payload = json!({"conversationId": message.conversation, "content": message.id, "clientMessageId": message.id});
@@ -340,6 +341,7 @@ impl Client {
         }
         let at = self.outgoing.iter().position(|message| message.ack == Some(ack))?;
         if !success {
+            self.tell(|| format!("{} was not taken: {answer}", self.outgoing[at].id));
             self.outgoing[at].due = Instant::now() + Duration::from_millis(300);
             return Some(());
         }
