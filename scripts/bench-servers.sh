@@ -116,7 +116,7 @@ server in the same round; where something grows, to its first point. What the lo
 | | |
 |---|---|
 | machine | ${cpu:-unknown}, $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) |
-| system | $(. /etc/os-release && say "$PRETTY_NAME"), Linux $(uname -r) |
+| system | $(. /etc/os-release && say "$PRETTY_NAME"), Linux $(uname -r | cut -d - -f 1) |
 | Redis | $(redis-server --version | sed 's/.*v=\([^ ]*\).*/\1/'), nothing saved |
 | Trunkline | $("$(binary_for release)" --version | cut -d ' ' -f 2), $(rustc --version), release profile |
 | node | Node.js $(node --version), socket.io $(locked_npm socket.io), @socket.io/redis-adapter $(locked_npm @socket.io/redis-adapter) |
