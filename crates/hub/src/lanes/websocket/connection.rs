@@ -419,7 +419,7 @@ impl Connection {
     pub(super) fn ping(self: &Arc<Self>, tick: u32) {
         let _ = self.pinged.compare_exchange(0, tick.max(1), Ordering::Relaxed, Ordering::Relaxed);
         self.outbox.lock().push_anyway(Bytes::from_static(PING));
-        self.lane.flushers.add(self);
+        self.lane.flushers.add(self, 1);
     }
 
     /// Writes what is queued, as far as the peer takes it. A task sees to the rest.

@@ -50,10 +50,11 @@ impl Way {
         packet.websocket.get_or_init(|| encode(&packet.event))
     }
 
-    fn flush(&self, flush: Flush) {
+    /// Sees to the writing of so many `packets`.
+    fn flush(&self, flush: Flush, packets: usize) {
         match flush {
             Flush::Now => self.connection.flush(),
-            Flush::Soon => self.connection.lane.flushers.add(&self.connection),
+            Flush::Soon => self.connection.lane.flushers.add(&self.connection, packets),
         }
     }
 }
@@ -61,7 +62,7 @@ impl Way {
 impl Outbox for Way {
     fn send(&self, packet: &Packet, volatile: bool, flush: Flush) -> Result<(), SendError> {
         self.push(self.frames(packet), volatile.then(|| packet.subject()))?;
-        self.flush(flush);
+        self.flush(flush, 1);
         Ok(())
     }
 
@@ -77,19 +78,19 @@ impl Outbox for Way {
             joined.freeze()
         });
         self.push(std::slice::from_ref(joined), None)?;
-        self.flush(flush);
+        self.flush(flush, run.packets().len());
         Ok(())
     }
 
     fn send_with_id(&self, _: &Socket, packet: &Packet, id: i64) -> Result<(), SendError> {
         self.push(&packet::event(&self.namespace, Some(id), &packet.event), None)?;
-        self.flush(Flush::Now);
+        self.connection.flush();
         Ok(())
     }
 
     fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
         self.push(&packet::ack(&self.namespace, id, args), None)?;
-        self.flush(Flush::Now);
+        self.connection.flush();
         Ok(())
     }
 
