@@ -1,7 +1,7 @@
 //! A client that lives through anything: it comes back with its cursors, sends again until it is acknowledged, and notes what
 //! it sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -91,8 +91,8 @@ pub(super) struct Record {
     pub joined: bool,
     pub connects: u64,
     pub resets: u64,
-    pub sent: u64,
-    pub unacknowledged: usize,
+    /// What it has sent and nobody has acknowledged.
+    pub unacknowledged: BTreeSet<String>,
     pub acknowledged: Vec<Acknowledged>,
     pub seen: BTreeMap<String, Vec<Seen>>,
     /// It reads nothing until then.
@@ -290,8 +290,8 @@ impl Client {
                 self.rng.random_range(0..self.plan.conversations.len()),
             );
             let conversation = self.plan.conversations[which].clone();
+            self.note(|record| record.unacknowledged.insert(id.clone()));
             self.outgoing.push(Outgoing { id, conversation, ack: None, due: now });
-            self.note(|record| record.sent += 1);
         }
         for at in 0..self.outgoing.len() {
             if self.outgoing[at].due <= now {
@@ -304,8 +304,6 @@ impl Client {
                 timeout(STUCK, sink.send(Message::text(text))).await.ok()?.ok()?;
             }
         }
-        let waiting = self.outgoing.len();
-        self.note(|record| record.unacknowledged = waiting);
         Some(())
     }
 
@@ -354,7 +352,10 @@ impl Client {
             *cursor = (epoch, seq);
         }
         let client = self.plan.name.clone();
-        self.note(|record| record.acknowledged.push(Acknowledged { client, conversation, id, seq }));
+        self.note(|record| {
+            record.unacknowledged.remove(&id);
+            record.acknowledged.push(Acknowledged { client, conversation, id, seq });
+        });
         Some(())
     }
 

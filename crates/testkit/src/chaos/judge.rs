@@ -30,7 +30,7 @@ impl World {
         self.phase.send_replace(Phase::Listening);
         let until = Instant::now() + HEALED_WITHIN;
         while Instant::now() < until {
-            if self.all(|record| record.unacknowledged == 0) && self.broken().await.0.is_empty() {
+            if self.all(|record| record.unacknowledged.is_empty()) && self.broken().await.0.is_empty() {
                 return;
             }
             sleep(LOOK_AGAIN).await;

@@ -19,7 +19,7 @@ pub struct Report {
     /// Messages that were acknowledged.
     pub acknowledged: usize,
     /// Messages that were not, by the end.
-    pub unacknowledged: usize,
+    pub unacknowledged: Vec<String>,
     /// Messages that clients got.
     pub deliveries: usize,
     /// Connections that clients made.
@@ -48,7 +48,7 @@ impl World {
             faults,
             violations,
             acknowledged: history.acknowledged.len(),
-            unacknowledged: 0,
+            unacknowledged: Vec::new(),
             deliveries: 0,
             connects: 0,
             resets: 0,
@@ -62,7 +62,7 @@ impl World {
             let messages =
                 |events: &Vec<Seen>| events.iter().filter(|seen| matches!(seen, Seen::Message { .. })).count();
             report.deliveries += record.seen.values().map(messages).sum::<usize>();
-            report.unacknowledged += record.unacknowledged;
+            report.unacknowledged.extend(record.unacknowledged.iter().cloned());
             report.connects += record.connects;
             report.resets += record.resets;
             report.resumed_in.extend(&record.resumed_in);
@@ -80,7 +80,7 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         let back = self.chaos.scenario != Scenario::Avalanche || self.back_in.len() == self.chaos.clients;
         let told = self.resets == 0 || self.forgotten.is_some();
-        self.violations.is_empty() && told && self.unacknowledged == 0 && back
+        self.violations.is_empty() && told && self.unacknowledged.is_empty() && back
     }
 
     /// Faults that were done.
@@ -112,7 +112,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n| what | how many |\n|---|---:|")?;
         writeln!(f, "| messages acknowledged | {} |", self.acknowledged)?;
-        writeln!(f, "| messages never acknowledged | {} |", self.unacknowledged)?;
+        writeln!(f, "| messages never acknowledged | {} |", self.unacknowledged.len())?;
         writeln!(f, "| deliveries | {} |", self.deliveries)?;
         writeln!(f, "| connections made by clients | {} |", self.connects)?;
         let (median, most) = (self.percentile(50), self.percentile(99));
@@ -130,6 +130,9 @@ impl fmt::Display for Report {
         writeln!(f, "| **order violations** | {} |", self.violations_of(&["disorder", "two orders"]))?;
         writeln!(f, "| **presence wrong in the end** | {} |", self.violations_of(&["presence"]))?;
         writeln!(f, "| clients told that something is missing | {} |", self.resets)?;
+        for id in self.unacknowledged.iter().take(SHOWN) {
+            writeln!(f, "\n- {id} was never acknowledged")?;
+        }
         for violation in self.violations.iter().take(SHOWN) {
             writeln!(f, "\n- {violation}")?;
         }

@@ -175,7 +175,7 @@ impl World {
             totals.0 += usize::from(record.connected);
             totals.1 += record.acknowledged.len();
             totals.2 += record.seen.values().map(Vec::len).sum::<usize>();
-            totals.3 += record.unacknowledged;
+            totals.3 += record.unacknowledged.len();
             totals.4 += usize::from(record.watched_since.is_some());
         }
         let missing = if totals.4 > 0 { format!("  {} not back", totals.4) } else { String::new() };
