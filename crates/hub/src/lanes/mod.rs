@@ -67,9 +67,11 @@ impl Default for Options {
 /// When a packet should leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
-    /// At once: there are few recipients.
+    /// At once.
     Now,
-    /// Soon, perhaps together with the next: there are many.
+    /// Once all who are ready have said what they have to say.
+    Next,
+    /// Soon, perhaps after a pause, together with what else is on its way by then.
     Soon,
 }
 
@@ -85,12 +87,17 @@ pub enum SendError {
 }
 
 impl Flush {
-    /// Up to so many recipients each is written to at once: cheaper than waking a task that does it.
+    /// Up to so many recipients each is written to at once: cheaper than putting them into a list.
     const FEW: usize = 8;
 
-    /// What suits a packet for so many recipients.
+    /// What suits a packet for so many recipients. A single one is in a conversation of two: under load, the answer to what it
+    /// sent itself or another packet for it is often about to be queued, and costs no system call of its own then.
     pub(crate) fn for_recipients(count: usize) -> Self {
-        if count <= Self::FEW { Self::Now } else { Self::Soon }
+        match count {
+            0 | 1 => Self::Next,
+            ..=Self::FEW => Self::Now,
+            _ => Self::Soon,
+        }
     }
 }
 

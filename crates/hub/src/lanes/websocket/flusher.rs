@@ -1,10 +1,10 @@
-//! Who writes after a fan-out: a task per core goes through the connections that have something to send. While it
-//! does, more is queued for them, and goes out in the same system calls.
+//! Who writes what can wait for a moment: a task per core goes through the connections that have something to send. Until it
+//! gets to them more is queued for them, and goes out in the same system calls.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,60 +24,83 @@ const PAUSE_FACTOR: u32 = 4;
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
-pub(super) struct Flushers(Box<[Flusher]>);
+pub(super) struct Flushers {
+    each: Box<[Flusher]>,
+    /// For how long packets for many gather before they are written.
+    delay: Duration,
+    began: Instant,
+}
 
 #[derive(Default)]
 struct Flusher {
     waiting: Mutex<Vec<Arc<Connection>>>,
-    /// That have been queued for them since the last round began.
+    /// That have been queued for them since the last round began, by those who can wait.
     packets: AtomicUsize,
+    /// Until when it pauses, in nanoseconds since the beginning.
+    pauses_until: AtomicU64,
     more: Notify,
 }
 
 impl Flushers {
-    pub(super) fn new(count: usize) -> Self {
-        Self((0..count.max(1)).map(|_| Flusher::default()).collect())
+    /// So many, that let packets for many gather for `delay`.
+    pub(super) fn new(count: usize, delay: Duration) -> Self {
+        let each = (0..count.max(1)).map(|_| Flusher::default()).collect();
+        Self { each, delay, began: Instant::now() }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.each.len()
     }
 
-    /// Puts a connection for which so many `packets` were queued into a flusher's list, unless it is in one.
+    /// Always the same one for a connection, so that two of them don't wait for one outbox.
+    fn of(&self, connection: &Connection) -> &Flusher {
+        &self.each[connection.number() % self.each.len()]
+    }
+
+    /// Puts a connection for which so many `packets` were queued into its flusher's list, unless it is in it.
     pub(super) fn add(&self, connection: &Arc<Connection>, packets: usize) {
-        // Always the same one for a connection, so that two of them don't wait for one outbox.
-        let flusher = &self.0[connection.number() % self.0.len()];
+        let flusher = self.of(connection);
         flusher.packets.fetch_add(packets, Ordering::Relaxed);
-        if !connection.mark() {
-            return;
-        }
-        let first = {
-            let mut waiting = flusher.waiting.lock();
-            waiting.push(Arc::clone(connection));
-            waiting.len() == 1
-        };
-        if first {
-            flusher.more.notify_one();
+        flusher.list(connection);
+    }
+
+    /// The same for what should not wait for a pause: then it is written at once.
+    pub(super) fn add_next(&self, connection: &Arc<Connection>) {
+        let flusher = self.of(connection);
+        if self.pause(flusher).is_zero() {
+            flusher.list(connection);
+        } else {
+            connection.flush();
         }
     }
 
-    /// The task of flusher number `at`. With a `delay` it lets packets gather before it writes.
+    /// What is left of a flusher's pause.
+    fn pause(&self, flusher: &Flusher) -> Duration {
+        let until = Duration::from_nanos(flusher.pauses_until.load(Ordering::Relaxed));
+        // Most of the time there is none, and no need to look at the clock.
+        let left = if until.is_zero() { until } else { until.saturating_sub(self.began.elapsed()) };
+        left.max(self.delay)
+    }
+
+    /// The task of flusher number `at`. With a delay it lets packets gather before it writes.
     ///
     /// It does so too when a round through many connections has just ended in which several packets met. Writing at once would be
     /// a system call per packet and recipient then, and leave no time to fetch the next packets: under load, waiting for some
     /// milliseconds makes every one of them arrive earlier. Packets that come one by one, each when the last has gone out, would
     /// only wait: they are written at once.
-    pub(super) async fn run(&self, at: usize, delay: Duration, stop: CancellationToken) {
-        let Some(flusher) = self.0.get(at) else { return };
+    pub(super) async fn run(&self, at: usize, stop: CancellationToken) {
+        let Some(flusher) = self.each.get(at) else { return };
         let mut connections = Vec::new();
-        let mut rested = Instant::now();
         loop {
             tokio::select! {
                 () = flusher.more.notified() => {}
                 () = stop.cancelled() => return,
             }
-            let pause = delay.max(rested.saturating_duration_since(Instant::now()));
-            if !pause.is_zero() {
+            let pause = self.pause(flusher);
+            if pause.is_zero() {
+                // A runtime runs the task that was woken last first: all others that are ready may have something to send too.
+                tokio::task::yield_now().await;
+            } else {
                 tokio::time::sleep(pause).await;
             }
             let begun = Instant::now();
@@ -89,8 +112,25 @@ impl Flushers {
                     tokio::task::yield_now().await;
                 }
             }
-            let ended = Instant::now();
-            rested = ended + pause_after(count, packets, ended - begun);
+            let pause = pause_after(count, packets, begun.elapsed());
+            let until = if pause.is_zero() { pause } else { self.began.elapsed() + pause };
+            flusher.pauses_until.store(u64::try_from(until.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Flusher {
+    fn list(&self, connection: &Arc<Connection>) {
+        if !connection.mark() {
+            return;
+        }
+        let first = {
+            let mut waiting = self.waiting.lock();
+            waiting.push(Arc::clone(connection));
+            waiting.len() == 1
+        };
+        if first {
+            self.more.notify_one();
         }
     }
 }

@@ -68,7 +68,7 @@ impl WebSocketLane {
             hub,
             options: options.clone(),
             wheel: Wheel::new(options.ping_interval, options.ping_timeout, CONNECT_TIMEOUT),
-            flushers: Flushers::new(options.flushers),
+            flushers: Flushers::new(options.flushers, options.flush_delay),
             connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -77,7 +77,7 @@ impl WebSocketLane {
         lane.0.tasks.spawn(async move { this.wheel.turn(this.stop.clone()).await });
         for at in 0..lane.0.flushers.count() {
             let this = Arc::clone(&lane.0);
-            lane.0.tasks.spawn(async move { this.flushers.run(at, this.options.flush_delay, this.stop.clone()).await });
+            lane.0.tasks.spawn(async move { this.flushers.run(at, this.stop.clone()).await });
         }
         lane
     }

@@ -54,6 +54,7 @@ impl Way {
     fn flush(&self, flush: Flush, packets: usize) {
         match flush {
             Flush::Now => self.connection.flush(),
+            Flush::Next => self.connection.lane.flushers.add_next(&self.connection),
             Flush::Soon => self.connection.lane.flushers.add(&self.connection, packets),
         }
     }
@@ -90,7 +91,7 @@ impl Outbox for Way {
 
     fn send_ack(&self, id: i64, args: &Encoded) -> Result<(), SendError> {
         self.push(&packet::ack(&self.namespace, id, args), None)?;
-        self.connection.flush();
+        self.flush(Flush::Next, 1);
         Ok(())
     }
 
