@@ -143,3 +143,24 @@ async fn an_answer_nobody_asked_for_is_ignored() {
     raw.send_text("420[\"get:online:count\"]").await;
     raw.expect("430").await;
 }
+
+/// A crowd's packets may gather for a while; answers, and what is for one alone, must not wait with them.
+#[tokio::test]
+async fn what_is_for_one_does_not_wait_for_what_is_for_a_crowd() {
+    // Longer than any of the expectations waits.
+    let node = node(&["--flush-delay", "600000"]).await;
+    let mut crowd = Vec::new();
+    for number in 0..10 {
+        let mut raw = Raw::connect(&node, &format!("user-{number}")).await;
+        raw.send_text("420[\"conversation:join\",\"crowd\"]").await;
+        raw.expect("430[{\"success\":true").await;
+        crowd.push(raw);
+    }
+    crowd[0].send_text(r#"421["message:send",{"conversationId":"crowd","content":"for all"}]"#).await;
+    crowd[0].expect("431[{\"success\":true").await;
+    crowd[0].send_text(r#"422["private:message",{"recipientUserId":"user-1","content":"for you"}]"#).await;
+    crowd[0].expect("432[{\"success\":true").await;
+    // With it comes what the crowd was sent before: nothing overtakes.
+    assert!(crowd[1].expect("42[\"message:new\",").await.contains("for all"));
+    assert!(crowd[1].expect("42[\"message:new\",").await.contains("for you"));
+}
