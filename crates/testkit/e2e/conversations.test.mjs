@@ -42,7 +42,7 @@ describe("conversations", { timeout: 300_000 }, () => {
 
   for (const via of WAYS) describe(`over ${via}`, () => {
     const named = (name) => `${name}-${via}`;
-    const open = async (name, options) => page(await it.open(named(name), { via, withCredentials: true, ...options }));
+    const open = async (name, options) => page(await it.make(named(name), { via, withCredentials: true, ...options })).open();
 
     test("a message is stored, then everyone in the conversation has it, its sender too", TEST, async () => {
       const conversation = `conversation-${via}`;
@@ -162,7 +162,7 @@ describe("conversations", { timeout: 300_000 }, () => {
 
     test("guests are who they say they are", TEST, async () => {
       const conversation = `guests-${via}`;
-      const [ada, grace] = [page(await it.open(undefined, { via, at: 0 })), page(await it.open(undefined, { via, at: 1 }))];
+      const [ada, grace] = [await page(await it.make(undefined, { via, at: 0 })).open(), await page(await it.make(undefined, { via, at: 1 })).open()];
       for (const each of [ada, grace]) each.activate(conversation);
       await eventually(async () => assert.equal((await ada.request("getViewers", conversation)).viewers.length, 2), 8_000);
       ada.socket.emit("sendMessage", { conversationId: conversation, senderId: "user456", content: "Hello!", type: "text" });

@@ -28,7 +28,7 @@ describe("online-users", { timeout: 300_000 }, () => {
   for (const via of WAYS) describe(`over ${via}`, () => {
     /** Names of this transport alone: the clusters are shared. */
     const named = (name) => `${name}-${via}`;
-    const open = async (name, options) => page(await it.open(named(name), { via, ...options }));
+    const open = async (name, options) => page(await it.make(named(name), { via, ...options })).open();
 
     test("everyone has the list of who is online, whichever node they are on, and a user with three tabs once", TEST, async () => {
       const ada = await open("ada", { at: 0 });
@@ -185,7 +185,7 @@ describe("online-users", { timeout: 300_000 }, () => {
   });
 
   test("the application's heartbeat comes every 30 seconds, and its answer is taken", TEST, async () => {
-    const clients = await Promise.all(WAYS.map(async (via, at) => page(await it.open(`heartbeat-${via}`, { via, at }))));
+    const clients = await Promise.all(WAYS.map(async (via, at) => page(await it.make(`heartbeat-${via}`, { via, at })).open()));
     for (const client of clients) {
       await eventually(() => assert.ok(client.events.some(({ name }) => name === "ping")), 40_000);
       client.socket.emit("pong");
