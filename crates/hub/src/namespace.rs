@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use crate::{
     metrics,
     packet::{Encoded, Packet, Run},
     reason::CloseReason,
-    rooms::{RoomName, Rooms, Targets},
+    rooms::{RoomName, Rooms, Sockets, Targets},
     socket::{Event, Socket, SocketId},
 };
 
@@ -327,17 +327,18 @@ impl Namespace {
             _ => {}
         }
         let targets = Targets { rooms: rooms.to_vec(), except: Vec::new() };
-        let left_out: Vec<_> = run.excepts().iter().map(|except| self.0.rooms.ids(except)).collect();
+        let left_out: Vec<_> = run.excepts().iter().map(|except| self.0.rooms.members_of(except)).collect();
         // Mostly the senders: they don't hear everything.
-        let partial: AHashSet<&SocketId> = left_out.iter().flatten().collect();
+        let mut partial = Sockets::default();
+        left_out.iter().for_each(|sockets| partial.extend(sockets));
         let mut packets = 0;
         let (taken, full) = self.hand_out(&targets, |socket, flush| {
-            if !partial.contains(socket.id()) {
+            if !partial.contains(socket) {
                 let handed = socket.deliver_run(run, flush);
                 packets += handed.map_or(0, |()| run.packets().len());
                 return Some(handed);
             }
-            let theirs = run.packets().iter().zip(&left_out).filter(|(_, ids)| !ids.contains(socket.id()));
+            let theirs = run.packets().iter().zip(&left_out).filter(|(_, sockets)| !sockets.contains(socket));
             let mut theirs = theirs.map(|(packet, _)| packet).peekable();
             theirs.peek()?;
             // Nothing after what did not fit: whoever comes back goes on from the last that came.
@@ -380,10 +381,10 @@ impl Namespace {
             self.0.rooms.for_each(&targets.rooms, &targets.except, f);
             return;
         }
-        let left_out = self.0.rooms.ids(&targets.except);
+        let left_out = self.0.rooms.members_of(&targets.except);
         let sockets = self.0.sockets.read();
         let flush = Flush::for_recipients(sockets.len());
-        sockets.iter().filter(|(id, _)| !left_out.contains(*id)).for_each(|(_, socket)| f(socket, flush));
+        sockets.values().filter(|socket| !left_out.contains(socket)).for_each(|socket| f(socket, flush));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use ahash::{AHashMap, AHashSet, RandomState};
+use ahash::{AHashMap, RandomState};
 use parking_lot::RwLock;
 
 use crate::{
@@ -20,6 +20,26 @@ pub type RoomName = Arc<str>;
 
 /// Enough that two cores seldom meet in one shard, few enough to walk for `rooms()`.
 const SHARDS: usize = 64;
+
+/// Sockets, told apart by where they are and not by their ids, which would have to be fetched and compared: each message to a
+/// room is held against one for each of its members.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets(AHashMap<usize, Socket>);
+
+impl Sockets {
+    pub(crate) fn contains(&self, socket: &Socket) -> bool {
+        self.0.contains_key(&socket.address())
+    }
+
+    /// Whether it was not there.
+    fn insert(&mut self, socket: &Socket) -> bool {
+        self.0.insert(socket.address(), socket.clone()).is_none()
+    }
+
+    pub(crate) fn extend(&mut self, other: &Self) {
+        other.0.values().for_each(|socket| _ = self.insert(socket));
+    }
+}
 
 /// Who is in a room. Most rooms are of one socket or one user's few: those need no table.
 #[derive(Debug)]
@@ -175,14 +195,13 @@ impl Rooms {
     /// One room without exceptions, the common case, costs no allocation. `f` runs under the lock of a
     /// shard: it may enqueue, it must not join or leave.
     pub(crate) fn for_each(&self, rooms: &[RoomName], except: &[RoomName], mut f: impl FnMut(&Socket, Flush)) {
-        let left_out = self.ids(except);
+        let mut seen = self.members_of(except);
         let one = rooms.len() == 1;
-        let mut seen = left_out;
         for room in rooms {
             if let Some(members) = self.shard(room).read().get(room) {
                 let flush = Flush::for_recipients(members.len());
                 for socket in members.iter() {
-                    let wanted = if one { !seen.contains(socket.id()) } else { seen.insert(socket.id().clone()) };
+                    let wanted = if one { !seen.contains(socket) } else { seen.insert(socket) };
                     if wanted {
                         f(socket, flush);
                     }
@@ -191,14 +210,14 @@ impl Rooms {
         }
     }
 
-    /// Ids of everyone in any of `rooms`.
-    pub(crate) fn ids(&self, rooms: &[RoomName]) -> AHashSet<SocketId> {
-        let mut ids = AHashSet::new();
+    /// Everyone in any of `rooms`.
+    pub(crate) fn members_of(&self, rooms: &[RoomName]) -> Sockets {
+        let mut sockets = Sockets::default();
         for room in rooms {
             if let Some(members) = self.shard(room).read().get(room) {
-                ids.extend(members.iter().map(|socket| socket.id().clone()));
+                members.iter().for_each(|socket| _ = sockets.insert(socket));
             }
         }
-        ids
+        sockets
     }
 }

@@ -183,6 +183,11 @@ impl Socket {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// What no other socket has while this one is there.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Whether the client could come back as what it is, see [`crate::Handler::recover`].
     pub fn recovers(&self) -> bool {
         self.0.outbox.recovers()

@@ -20,12 +20,20 @@ const LOOKED_THROUGH: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    pieces: VecDeque<Piece>,
+    pieces: Pieces,
     bytes: usize,
     /// What is meant for a socket whose CONNECT is not answered yet.
     held: Vec<Bytes>,
     /// Set when nothing more is taken.
     closed: bool,
+}
+
+/// A queue in which the first has a place of its own: most of the time it is the only one, and takes no allocation.
+#[derive(Debug, Default)]
+struct Pieces {
+    first: Option<Piece>,
+    /// Empty where there is no first.
+    rest: VecDeque<Piece>,
 }
 
 #[derive(Debug)]
@@ -111,7 +119,7 @@ impl Outbox {
     /// The next pieces to write, and how many of `slices` they fill.
     pub(super) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut filled = 0;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+        for (slice, piece) in slices.iter_mut().zip(self.pieces.iter()) {
             *slice = IoSlice::new(&piece.bytes);
             filled += 1;
         }
@@ -121,7 +129,7 @@ impl Outbox {
     /// Forgets what was written.
     pub(super) fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
-        while let Some(piece) = self.pieces.front_mut() {
+        while let Some(piece) = &mut self.pieces.first {
             if written < piece.bytes.len() {
                 piece.bytes.advance(written);
                 // What has begun must end: a frame cut short would garble all that follow.
@@ -134,7 +142,7 @@ impl Outbox {
             self.pieces.pop_front();
         }
         // A connection that waits holds no memory for the burst it once had.
-        self.pieces = VecDeque::new();
+        self.pieces.rest = VecDeque::new();
     }
 
     fn append(&mut self, frames: &[Bytes], volatile: Volatile) {
@@ -155,7 +163,7 @@ impl Outbox {
 
     fn drop_volatile(&mut self) {
         // The front may be the middle of a packet of which pieces are written already.
-        if self.pieces.front().is_some_and(|front| front.continues) {
+        if self.pieces.first.as_ref().is_some_and(|first| first.continues) {
             self.begun();
         }
         let bytes = &mut self.bytes;
@@ -171,13 +179,59 @@ impl Outbox {
     fn drop_older(&mut self, subject: NonZeroU32, needed: usize) {
         let from = self.pieces.len().saturating_sub(LOOKED_THROUGH);
         let is_older = |piece: &Piece| piece.volatile == Some(subject) && piece.bytes.len() >= needed;
-        let Some(at) = self.pieces.range(from..).rposition(is_older).map(|at| from + at) else { return };
+        let Some(at) = (from..self.pieces.len()).rfind(|&at| self.pieces.get(at).is_some_and(is_older)) else { return };
         let is_whole = |at: usize| self.pieces.get(at).is_none_or(|piece| !piece.continues);
         if is_whole(at)
             && is_whole(at + 1)
             && let Some(older) = self.pieces.remove(at)
         {
             self.bytes -= older.bytes.len();
+        }
+    }
+}
+
+impl Pieces {
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    fn get(&self, at: usize) -> Option<&Piece> {
+        at.checked_sub(1).map_or(self.first.as_ref(), |at| self.rest.get(at))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Piece> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
+        self.first.iter_mut().chain(&mut self.rest)
+    }
+
+    fn push_back(&mut self, piece: Piece) {
+        if self.first.is_none() {
+            self.first = Some(piece);
+        } else {
+            self.rest.push_back(piece);
+        }
+    }
+
+    fn pop_front(&mut self) {
+        self.first = self.rest.pop_front();
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Piece> {
+        let Some(at) = at.checked_sub(1) else { return std::mem::replace(&mut self.first, self.rest.pop_front()) };
+        self.rest.remove(at)
+    }
+
+    fn retain(&mut self, mut is_kept: impl FnMut(&Piece) -> bool) {
+        self.rest.retain(&mut is_kept);
+        if self.first.as_ref().is_some_and(|first| !is_kept(first)) {
+            self.pop_front();
         }
     }
 }
