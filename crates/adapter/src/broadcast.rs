@@ -64,25 +64,30 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
         return Err(DecodeError::Field("the list of uid, packet and options"));
     };
     reader.value()?;
-    let packet = reader.value()?;
-    let options = reader.value()?;
+    // Where they stand, and not cut out first: that would be one more walk over every message.
+    let packet = read_packet(&mut reader)?;
+    let options = read_options(&mut reader)?;
     for _ in 3..length {
         reader.value()?;
     }
     reader.end()?;
-    read_broadcast(packet, options)
+    Ok(broadcast(packet, options))
 }
 
 /// Reads a packet and its options, which broadcasts and requests for acks have in common.
 pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
-    with_options(read_packet(packet)?, options)
+    with_options(read_packet(&mut Reader::new(packet))?, options)
 }
 
 /// Reads the options of a packet that is read already.
 pub(crate) fn with_options(packet: Packet, options: &[u8]) -> Result<Broadcast, DecodeError> {
+    Ok(broadcast(packet, read_options(&mut Reader::new(options))?))
+}
+
+fn broadcast(packet: Packet, options: Options) -> Broadcast {
     let Packet { namespace, event, numbered } = packet;
-    let Options { targets, flags, stored, stamp } = read_options(options)?;
-    Ok(Broadcast { namespace, event, targets, flags, numbered, stored, stamp })
+    let Options { targets, flags, stored, stamp } = options;
+    Broadcast { namespace, event, targets, flags, numbered, stored, stamp }
 }
 
 /// The part of a broadcast that clients get.
@@ -97,9 +102,9 @@ pub(crate) fn carries_an_event(kind: u64) -> Result<(), DecodeError> {
     if matches!(kind, EVENT | BINARY_EVENT) { Ok(()) } else { Err(DecodeError::PacketType(kind)) }
 }
 
-fn read_packet(packet: &[u8]) -> Result<Packet, DecodeError> {
+fn read_packet(reader: &mut Reader<'_>) -> Result<Packet, DecodeError> {
     let (mut kind, mut data, mut namespace, mut id) = (None, None, None, None);
-    for_each_field(packet, "packet", |key, value| {
+    take_fields(reader, "packet", |key, value| {
         match key {
             b"type" => kind = Some(value),
             b"data" => data = Some(value),
@@ -131,9 +136,9 @@ struct Options {
     stamp: Option<String>,
 }
 
-fn read_options(options: &[u8]) -> Result<Options, DecodeError> {
+fn read_options(reader: &mut Reader<'_>) -> Result<Options, DecodeError> {
     let mut read = Options::default();
-    for_each_field(options, "opts", |key, value| {
+    take_fields(reader, "opts", |key, value| {
         match key {
             b"rooms" => read.targets.rooms = read_rooms(value, "opts.rooms")?,
             b"except" => read.targets.except = read_rooms(value, "opts.except")?,
@@ -195,9 +200,17 @@ fn read_flags(written: &[u8]) -> Result<Flags, DecodeError> {
 pub(crate) fn for_each_field<'a>(
     map: &'a [u8],
     field: &'static str,
+    f: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    take_fields(&mut Reader::new(map), field, f)
+}
+
+/// The same for a map that `reader` stands before; then it stands behind it.
+fn take_fields<'a>(
+    reader: &mut Reader<'a>,
+    field: &'static str,
     mut f: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(map);
     let length = match reader.token()? {
         Token::Map(length) => length,
         Token::Array(0) => 0,

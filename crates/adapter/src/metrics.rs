@@ -1,8 +1,11 @@
 //! The adapter's metrics: their names, and one function for each thing that is counted.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 
 const PUBLISHED: &str = "trunkline_adapter_published_total";
@@ -21,6 +24,9 @@ const INTERESTS_QUEUED: &str = "trunkline_adapter_interest_queued";
 const INTERESTS_MENDED: &str = "trunkline_adapter_interest_mended_total";
 const PROBE: &str = "trunkline_adapter_probe_seconds";
 const UNHEARD: &str = "trunkline_adapter_unconfirmed_joins_total";
+
+/// Counted for every message of another node, so looked up once; the recorder is there before the first of them.
+static BROADCASTS_RECEIVED: LazyLock<Counter> = LazyLock::new(|| received_counter(Kind::Broadcast));
 
 /// Registers the texts that `/metrics` shows beside the names. Call it once the recorder is installed.
 pub fn describe() {
@@ -120,7 +126,15 @@ pub(crate) fn queued_bytes(bytes: usize) {
 }
 
 pub(crate) fn received(kind: Kind) {
-    counter!(RECEIVED, "kind" => kind.label()).increment(1);
+    if kind == Kind::Broadcast {
+        BROADCASTS_RECEIVED.increment(1);
+    } else {
+        received_counter(kind).increment(1);
+    }
+}
+
+fn received_counter(kind: Kind) -> Counter {
+    counter!(RECEIVED, "kind" => kind.label())
 }
 
 pub(crate) fn malformed(kind: Kind, reason: &'static str) {

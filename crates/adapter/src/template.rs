@@ -104,6 +104,11 @@ impl<'a> Payload<'a> {
         Self { envelope: Some((outer, field)), ..self }
     }
 
+    /// About as many bytes as it takes.
+    fn len(&self) -> usize {
+        self.json.len() + self.envelope.map_or(0, |(outer, _)| outer.len())
+    }
+
     /// What comes before the first filled field.
     fn open(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Some((outer, field)) = self.envelope {
@@ -136,12 +141,13 @@ pub(crate) fn encode<'a>(
     payload: &Payload<'_>,
     audiences: impl Iterator<Item = (String, &'a Targets)>,
 ) -> Result<Vec<Template>, EncodeError> {
-    let mut opened = Parts::default();
+    let mut opened = Parts { literal: Vec::with_capacity(payload.len() + ROOM), ..Parts::default() };
     broadcast::open(TEMPLATE_UID, &mut opened.literal);
     opened.event(event, payload)?;
     opened.end_literal();
     let template = |(channel, targets): (String, &Targets)| {
         let mut parts = opened.clone();
+        parts.literal.reserve(ROOM);
         broadcast::close_stored(namespace, targets, &mut parts.literal);
         parts.fill(Fill::MessageId);
         write::text(&mut parts.literal, broadcast::STAMP);
@@ -165,6 +171,9 @@ pub(crate) fn relay(
     sharded::close_broadcast(TEMPLATE_UID, namespace, targets, false, None, &mut parts.literal);
     Ok(Relay { channel, parts: parts.finish()? })
 }
+
+/// Bytes around a payload, mostly; and of the options behind it.
+const ROOM: usize = 192;
 
 /// What is written so far.
 #[derive(Clone, Default)]
