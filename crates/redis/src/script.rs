@@ -1,5 +1,7 @@
 //! Scripts and calls of them.
 
+use std::borrow::Cow;
+
 use redis::{Arg, Cmd, ToRedisArgs};
 
 /// A script that servers know by its digest once they have seen it.
@@ -24,7 +26,7 @@ impl Script {
 
     /// A call without keys or arguments yet.
     pub fn call(&self) -> Call<'_> {
-        Call { script: self, keys: Cmd::with_capacity(16, 512), args: Cmd::with_capacity(64, 1024) }
+        Call { script: self, keys: Cmd::with_capacity(KEYS, KEY_BYTES), begun: None }
     }
 
     pub(crate) fn load(&self) -> Cmd {
@@ -34,24 +36,43 @@ impl Script {
     }
 }
 
-/// What a script is called with. Keys and arguments each stand in one buffer: a call of many takes no allocation for each.
+/// What a script is called with. Keys stand in a buffer of their own until the first argument comes: by then they are counted, and
+/// the command begins with them. So most calls are written once, and take no allocation for each key and argument.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
     script: &'a Script,
     keys: Cmd,
-    args: Cmd,
+    /// The command, with all keys and the arguments so far.
+    begun: Option<Cmd>,
 }
+
+/// What there is room for from the start.
+const KEYS: usize = 16;
+const KEY_BYTES: usize = 512;
+const ARGS: usize = 48;
+const ARG_BYTES: usize = 1536;
 
 impl Call<'_> {
     /// One more key, or several.
     pub fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
+        let before = self.keys.args_iter().len();
         self.keys.arg(key);
+        if let Some(begun) = self.begun.take() {
+            let mut command = self.begin();
+            words(&begun).skip(HEADER + before).for_each(|arg| _ = command.arg(arg));
+            self.begun = Some(command);
+        }
         self
     }
 
     /// One more argument, or several.
     pub fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
-        self.args.arg(arg);
+        if self.begun.is_none() {
+            self.begun = Some(self.begin());
+        }
+        if let Some(command) = &mut self.begun {
+            command.arg(arg);
+        }
         self
     }
 
@@ -59,17 +80,21 @@ impl Call<'_> {
         self.script
     }
 
-    pub(crate) fn command(&self) -> Cmd {
-        let (keys, args) = (words(&self.keys), words(&self.args));
-        let bytes: usize = keys.clone().chain(args.clone()).map(<[u8]>::len).sum();
-        let mut command = Cmd::with_capacity(keys.len() + args.len() + 3, bytes + self.script.digest.len() + 16);
+    pub(crate) fn command(&self) -> Cow<'_, Cmd> {
+        self.begun.as_ref().map_or_else(|| Cow::Owned(self.begin()), Cow::Borrowed)
+    }
+
+    fn begin(&self) -> Cmd {
+        let keys = words(&self.keys);
+        let mut command = Cmd::with_capacity(HEADER + KEYS + ARGS, KEY_BYTES + ARG_BYTES);
         command.arg("EVALSHA").arg(&self.script.digest).arg(keys.len());
-        for word in keys.chain(args) {
-            command.arg(word);
-        }
+        keys.for_each(|key| _ = command.arg(key));
         command
     }
 }
+
+/// Words before the keys: the command, the digest, their number.
+const HEADER: usize = 3;
 
 fn words(command: &Cmd) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
     command.args_iter().map(|arg| match arg {

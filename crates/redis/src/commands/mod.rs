@@ -137,8 +137,12 @@ impl Commands {
     /// Offers a command until it is carried out, refused, perhaps carried out, or late.
     async fn dispatch(&self, command: &Cmd, slot: Option<u16>, again: Again, deadline: Instant) -> Result<Value> {
         let mut progress = Progress::default();
-        let attempts = self.attempts(command, slot, again, &mut progress);
-        match timeout_at(deadline, attempts).await {
+        let outcome = {
+            // Pinned here: to hand it over by value would be to copy all the room that it takes.
+            let attempts = std::pin::pin!(self.attempts(command, slot, again, &mut progress));
+            timeout_at(deadline, attempts).await
+        };
+        match outcome {
             Ok(outcome) => outcome,
             Err(_) => Err(self.late(progress)),
         }
