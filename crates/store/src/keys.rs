@@ -126,10 +126,18 @@ pub fn last_seen_prefix(bucket: u16) -> String {
     in_bucket(bucket, "seen:")
 }
 
-/// Put together without formatting, as all that is asked for with every message: that takes several times as long.
+/// Put together in place, as all that is asked for with every message, and without formatting, which takes several times as long.
 fn in_bucket(bucket: u16, what: &str) -> String {
-    ["trunkline:{u", &bucket.to_string(), "}:", what].concat()
+    let mut key = String::with_capacity(KEY_BYTES);
+    key.push_str("trunkline:{u");
+    key.push_str(&bucket.to_string());
+    key.push_str("}:");
+    key.push_str(what);
+    key
 }
+
+/// What most keys have room in.
+const KEY_BYTES: usize = 96;
 
 impl Realm {
     /// The realm that everybody is in who is in none of their own.
@@ -160,27 +168,27 @@ impl Realm {
 
     /// Hash: instance of a node → how many sockets of this user are on it, i.e. in its [`node_sockets`].
     pub fn user_nodes(&self, user: &str) -> String {
-        user_nodes_prefix(bucket(user)) + &self.scoped(user)
+        self.of_user(user_nodes_prefix(bucket(user)), user)
     }
 
     /// String with expiry: when the user last went offline, in ms since 1970.
     pub fn last_seen(&self, user: &str) -> String {
-        last_seen_prefix(bucket(user)) + &self.scoped(user)
+        self.of_user(last_seen_prefix(bucket(user)), user)
     }
 
     /// Sorted set with expiry: id of an item → its place.
     pub fn inbox(&self, user: &str) -> String {
-        in_bucket(bucket(user), "inbox:") + &self.scoped(user)
+        self.of_user(in_bucket(bucket(user), "inbox:"), user)
     }
 
     /// Hash with expiry: id of an item → its body; the same ids as in [`inbox`](Self::inbox).
     pub fn inbox_bodies(&self, user: &str) -> String {
-        in_bucket(bucket(user), "bodies:") + &self.scoped(user)
+        self.of_user(in_bucket(bucket(user), "bodies:"), user)
     }
 
     /// Sorted set with expiry: conversation → when the user was last active in it, in ms since 1970.
     pub fn conversations(&self, user: &str) -> String {
-        in_bucket(bucket(user), "conversations:") + &self.scoped(user)
+        self.of_user(in_bucket(bucket(user), "conversations:"), user)
     }
 
     /// Sorted set, all scores 0, so that it is read by name: [`Seat`] of each socket in the room.
@@ -233,25 +241,46 @@ impl Realm {
 
     /// Hash with expiry: `content` and `version`.
     pub fn document(&self, document: &str) -> String {
-        "trunkline:".to_owned() + &self.tag("d", document)
+        self.tagged("d", document)
     }
 
     /// String with expiry: whatever was noted.
     pub fn memo(&self, name: &str) -> String {
-        "trunkline:".to_owned() + &self.tag("m", name)
+        self.tagged("m", name)
     }
 
     fn of_conversation(&self, conversation: &str, what: &str) -> String {
-        ["trunkline:", &self.tag("c", conversation), ":", what].concat()
+        let mut key = String::with_capacity(KEY_BYTES);
+        key.push_str("trunkline:");
+        self.push_tag(&mut key, "c", conversation);
+        key.push(':');
+        key.push_str(what);
+        key
+    }
+
+    fn of_user(&self, mut key: String, user: &str) -> String {
+        push_pair(&mut key, &self.0, user);
+        key
+    }
+
+    fn tagged(&self, kind: &str, id: &str) -> String {
+        let mut key = "trunkline:".to_owned();
+        self.push_tag(&mut key, kind, id);
+        key
     }
 
     /// The kind keeps the tag from being empty, which to Redis would be no tag.
-    fn tag(&self, kind: &str, id: &str) -> String {
+    fn push_tag(&self, key: &mut String, kind: &str, id: &str) {
+        key.push('{');
+        key.push_str(kind);
         if self.0.is_empty() {
-            ["{", kind, ":", &escape(id), "}"].concat()
+            key.push(':');
+            key.push_str(&escape(id));
         } else {
-            ["{", kind, "/", &escape(&self.scoped(id)), "}"].concat()
+            key.push('/');
+            key.push_str(&escape(&self.scoped(id)));
         }
+        key.push('}');
     }
 }
 
@@ -305,7 +334,16 @@ pub fn parse_node_room(entry: &str) -> Option<(&str, &str, &str, &str)> {
 
 /// Two strings in one, unambiguously: `<bytes of the first>:<first><second>`.
 pub fn pair(first: &str, second: &str) -> String {
-    [&first.len().to_string(), ":", first, second].concat()
+    let mut pair = String::with_capacity(first.len() + second.len() + 4);
+    push_pair(&mut pair, first, second);
+    pair
+}
+
+fn push_pair(text: &mut String, first: &str, second: &str) {
+    text.push_str(&first.len().to_string());
+    text.push(':');
+    text.push_str(first);
+    text.push_str(second);
 }
 
 /// The two strings of a [`pair`].
@@ -321,7 +359,7 @@ fn ordered(id: &str) -> String {
 
 /// A brace inside a tag would end it early; `%` is escaped to keep names apart.
 fn escape(id: &str) -> Cow<'_, str> {
-    if id.contains(['%', '{', '}']) {
+    if id.bytes().any(|byte| matches!(byte, b'%' | b'{' | b'}')) {
         id.replace('%', "%25").replace('{', "%7B").replace('}', "%7D").into()
     } else {
         id.into()

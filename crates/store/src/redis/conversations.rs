@@ -48,6 +48,10 @@ impl RedisLog {
     /// Puts `conversation` into the lists of `users`, if that was not done of late. A failure is logged and made up for by
     /// the next entry.
     pub(super) async fn note_participants(&self, users: &[String], conversation: &str) {
+        // Most of the time, and then it takes no futures to find out.
+        if users.iter().all(|user| self.noted.is_fresh(self.noted.key(&self.realm, user, conversation))) {
+            return;
+        }
         let notes = users.iter().map(async |user| {
             if let Err(error) = self.note(user, conversation).await {
                 tracing::warn!(%error, "could not put a conversation into a user's list");
