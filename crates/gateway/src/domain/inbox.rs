@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use trunkline_hub::Targets;
 use trunkline_protocol::{
     Code, Failure, ids, limits,
@@ -35,6 +35,13 @@ enum Tagged {
     Notification,
 }
 
+/// What is read back as a [`MissedItem`]: the same without a copy of the message.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Waits<'a> {
+    Message(&'a Message),
+}
+
 impl Domain {
     /// Appends a direct message, and puts it where its recipient finds it if they have no device connected. It is in the log
     /// in any case: an inbox that can't be reached is tried again, and costs no more than the hint that it is there.
@@ -45,7 +52,7 @@ impl Domain {
         entry: NewEntry,
         publications: &[Publication],
     ) -> Result<Appended, StoreError> {
-        let Ok(body) = serde_json::to_string(&MissedItem::Message(Box::new(message.clone()))) else {
+        let Ok(body) = serde_json::to_string(&Waits::Message(message)) else {
             return self.store.log.append(entry, publications).await;
         };
         let waiting = Waiting { user: recipient, body: &body };

@@ -39,6 +39,20 @@ pub(super) struct Body {
     pub(super) changed_by: Option<String>,
 }
 
+/// The [`Body`] of a message that is about to be stored.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NewBody<'a> {
+    #[serde(flatten)]
+    content: &'a Content,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient_user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender_name: Option<&'a str>,
+    #[serde(rename = "via", skip_serializing_if = "Option::is_none")]
+    sender_socket: Option<&'a str>,
+}
+
 /// What a deletion holds.
 #[derive(Debug, Serialize)]
 pub(super) struct Deletion {
@@ -148,12 +162,11 @@ impl Domain {
             |dialect| dialect.message(&message, caller.socket()),
             |echo| audiences(caller, &message, echo),
         )?;
-        let body = Body {
-            content: message.content.clone(),
-            recipient_user_id: message.recipient_user_id.clone(),
-            sender_name: message.sender_name.clone(),
-            sender_socket: caller.socket().map(|socket| socket.id().to_string()),
-            changed_by: None,
+        let body = NewBody {
+            content: &message.content,
+            recipient_user_id: message.recipient_user_id.as_deref(),
+            sender_name: message.sender_name.as_deref(),
+            sender_socket: caller.socket().map(|socket| &**socket.id()),
         };
         let entry = NewEntry {
             conversation: conversation.to_owned(),
@@ -162,7 +175,7 @@ impl Domain {
             participants: std::iter::once(caller.id().to_owned()).chain(message.recipient_user_id.clone()).collect(),
             client_message_id,
             timestamp_ms,
-            body: body.json()?,
+            body: serde_json::to_string(&body).map_err(|_| internal())?,
         };
         let appended = match &message.recipient_user_id {
             Some(recipient) => self.append_for(recipient, &message, entry, &publications).await,
