@@ -87,17 +87,14 @@ pub enum SendError {
 }
 
 impl Flush {
-    /// Up to so many recipients each is written to at once: cheaper than putting them into a list.
+    /// Up to so many recipients nobody waits for a pause.
     const FEW: usize = 8;
 
-    /// What suits a packet for so many recipients. A single one is in a conversation of two: under load, the answer to what it
-    /// sent itself or another packet for it is often about to be queued, and costs no system call of its own then.
+    /// What suits a packet for so many recipients. Few are written to as soon as all that has arrived is handed out: under load, the
+    /// answer to what one of them sent or another packet for them is often among it, and costs no system call of its own then. Where
+    /// nothing meets, reading first and then writing is still cheaper than taking turns.
     pub(crate) fn for_recipients(count: usize) -> Self {
-        match count {
-            0 | 1 => Self::Next,
-            ..=Self::FEW => Self::Now,
-            _ => Self::Soon,
-        }
+        if count <= Self::FEW { Self::Next } else { Self::Soon }
     }
 }
 
