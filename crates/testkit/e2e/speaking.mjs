@@ -13,6 +13,12 @@ export function nothing(client, event, fits = () => true) {
 }
 
 /**
+ * Whether a client that is closed may not get what it was sent last: our own lane writes it, and reads on until the client has
+ * hung up; the library of the other one may stop writing first, or leave bytes unread, which resets the connection.
+ */
+export const mayMissTheLastWord = (via) => via === "websocket" && process.env.TRUNKLINE_WEBSOCKET_LANE === "off";
+
+/**
  * A node of a cluster in which `dialect` is spoken goes: its clients, by whichever way they came, hear so before it does, and
  * those who listen to `last` why they were closed.
  */
@@ -25,8 +31,10 @@ export async function saysGoodbye(t, dialect, last) {
     const { message, reconnectAfterMs } = await client.next("server-shutdown", undefined, 15_000);
     assert.ok(message.length > 0 && reconnectAfterMs >= 0);
     await within(client.disconnected, 15_000, "being closed");
-    const [why] = Object.values(client.received(last).at(-1) ?? {});
-    assert.ok(typeof why === "string" && why.length > 0, `${last} says why`);
+    const lastWord = client.received(last).at(-1);
+    if (lastWord === undefined && mayMissTheLastWord(client.via)) continue;
+    const [why] = Object.values(lastWord ?? {});
+    assert.ok(typeof why === "string" && why.length > 0, `${last} says why, over ${client.via}`);
   }
 }
 
