@@ -11,6 +11,9 @@ import { Server } from "socket.io";
 
 const publisher = createClient({ url: process.env.REDIS_URL });
 const subscriber = publisher.duplicate();
+// Redis cuts off a subscriber that falls behind by more than 32 MB. Without a listener the process would end, with one it goes on
+// without what it missed.
+for (const client of [publisher, subscriber]) client.on("error", (error) => console.error(error.message));
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
 const http = createServer();
