@@ -1,7 +1,7 @@
 //! The log of each conversation, in a Redis stream.
 
 use super::conversations::Noted;
-use super::scripts::{APPEND, APPEND_FOR, READ};
+use super::scripts::{Append, READ};
 use super::{Link, inbox};
 use crate::keys::{self, Realm};
 use crate::log::new_epoch;
@@ -23,6 +23,7 @@ pub(crate) struct RedisLog {
     pub(super) limits: LogLimits,
     pub(super) noted: Arc<Noted>,
     stamps: bool,
+    append: Append,
 }
 
 /// An entry of the stream, as Redis gives it: id, then fields.
@@ -34,7 +35,17 @@ pub(super) struct Found(pub(super) Vec<StreamEntry>, pub(super) Vec<(usize, Stri
 
 impl RedisLog {
     pub(crate) fn new(link: Arc<Link>, realm: Realm, limits: &Limits, noted: Arc<Noted>) -> Self {
-        Self { link, realm, limits: limits.log, noted, stamps: limits.stamps }
+        let (log, stamps) = (limits.log, limits.stamps);
+        let append = Append::new(&[
+            ("MAX_ENTRIES", log.max_entries().to_string()),
+            ("MAX_AGE", log.max_age_ms().to_string()),
+            ("REMEMBERED", DUPLICATE_WINDOW.as_millis().to_string()),
+            ("MAX_RECEIPTS", MAX_RECEIPTS.to_string()),
+            ("MAX_ITEMS", MAX_INBOX.to_string()),
+            ("ITEMS_KEPT", inbox::kept_ms().to_string()),
+            ("STAMPS", if stamps { keys::stamps() } else { String::new() }),
+        ]);
+        Self { link, realm, limits: log, noted, stamps, append }
     }
 
     /// How long numbering, and what refers to it, is kept.
@@ -42,14 +53,9 @@ impl RedisLog {
         2 * self.limits.max_age_ms()
     }
 
-    fn append_script(
-        &self,
-        entry: &NewEntry,
-        publications: &[Publication],
-        waiting: Option<&Waiting<'_>>,
-    ) -> Call<'static> {
+    fn append_script(&self, entry: &NewEntry, publications: &[Publication], waiting: Option<&Waiting<'_>>) -> Call<'_> {
         let (conversation, realm) = (entry.conversation.as_str(), &self.realm);
-        let script = if waiting.is_some() { &APPEND_FOR } else { &APPEND };
+        let script = if waiting.is_some() { &self.append.waiting } else { &self.append.plain };
         let mut script = script.key(realm.log(conversation));
         script.key(realm.log_head(conversation)).key(realm.standings(conversation)).key(realm.changes(conversation));
         script.key(realm.delivered(conversation)).key(realm.read(conversation));
@@ -64,15 +70,12 @@ impl RedisLog {
         script.arg(new_epoch()).arg(conversation).arg(&entry.sender);
         script.arg(entry.client_message_id.as_deref().unwrap_or_default());
         script.arg(entry.timestamp_ms).arg(&entry.body);
-        script.arg(self.limits.max_entries()).arg(self.limits.max_age_ms()).arg(DUPLICATE_WINDOW.as_secs() * 1_000);
-        script.arg(MAX_RECEIPTS);
         match &entry.kind {
             Kind::Message => script.arg("m").arg("").arg(0),
             Kind::Edit(target) => script.arg("e").arg(&target.epoch).arg(target.seq),
             Kind::Deletion(target) => script.arg("d").arg(&target.epoch).arg(target.seq),
         };
-        script.arg(waiting.map_or("", |waiting| waiting.body)).arg(MAX_INBOX).arg(inbox::kept_ms());
-        script.arg(if self.stamps { keys::stamps() } else { String::new() });
+        script.arg(waiting.map_or("", |waiting| waiting.body));
         add_publications(&mut script, publications);
         script
     }
@@ -97,20 +100,13 @@ impl RedisLog {
         let noted = self.note_participants(participants, &entry.conversation);
         // What is appended stays so whatever becomes of the lists: the next entry notes again. On their way before it: whoever
         // finds the entry finds its conversation in the lists.
-        let ((), answer) = tokio::join!(noted, self.link.script::<Vec<String>>(&script));
-        let answer = answer?;
-        let [seq, epoch, timestamp_ms, duplicate] = answer.as_slice() else {
-            return Err(if answer == ["foreign"] { StoreError::NotTheSender } else { StoreError::NotFound });
-        };
-        let unexpected = || StoreError::corrupt(format!("answer {answer:?} to an append"));
-        let seq = seq.parse().map_err(|_| unexpected())?;
-        Ok(Appended {
-            seq,
-            epoch: epoch.clone(),
-            message_id: message_id(&entry.conversation, epoch, seq),
-            timestamp_ms: timestamp_ms.parse().map_err(|_| unexpected())?,
-            duplicate: duplicate == "1",
-        })
+        let ((), answer) = tokio::join!(noted, self.link.script::<String>(&script));
+        match &*answer? {
+            "missing" => Err(StoreError::NotFound),
+            "foreign" => Err(StoreError::NotTheSender),
+            answer => parse_appended(&entry.conversation, answer)
+                .ok_or_else(|| StoreError::corrupt(format!("answer {answer:?} to an append"))),
+        }
     }
 }
 
@@ -181,6 +177,20 @@ impl MessageLog for RedisLog {
         let (generation, number): (Option<String>, Option<u64>) = self.link.command(&command).await?;
         Ok(generation.zip(number).map(|(generation, number)| Stamp { generation, number }))
     }
+}
+
+/// `<seq> <epoch> <timestamp> <duplicate>`.
+fn parse_appended(conversation: &str, text: &str) -> Option<Appended> {
+    let mut words = text.split(' ');
+    let (seq, epoch, timestamp_ms, duplicate) =
+        (words.next()?.parse().ok()?, words.next()?, words.next()?, words.next()?);
+    Some(Appended {
+        seq,
+        epoch: epoch.to_owned(),
+        message_id: message_id(conversation, epoch, seq),
+        timestamp_ms: timestamp_ms.parse().ok()?,
+        duplicate: duplicate == "1",
+    })
 }
 
 /// The arguments that `publish.lua` reads. Parts that the publication before has in the same place are sent once: the same event

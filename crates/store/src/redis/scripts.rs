@@ -25,8 +25,6 @@ script!(SWEEP, "common", "sweep");
 script!(SWEPT, "common", "swept");
 script!(ENTER, "common", "enter");
 script!(SEAT, "seat");
-script!(APPEND, "publish", "receipt", "append");
-script!(APPEND_FOR, "common", "inbox", "publish", "receipt", "append");
 script!(READ, "standing", "read");
 script!(MARK, "receipt", "mark");
 script!(TAKE_PART, "take_part");
@@ -40,3 +38,25 @@ script!(SESSION_BEGIN, "common", "sessions", "session_begin");
 script!(SESSION_ROOM, "session_room");
 script!(SESSION_DETACH, "session_detach");
 script!(SESSION_TAKE, "session_take");
+
+/// The scripts that append. What is the same for all their calls is written into them, so that it is neither sent nor read each time.
+pub(crate) struct Append {
+    pub plain: Script,
+    /// The entry may wait for somebody too.
+    pub waiting: Script,
+}
+
+impl Append {
+    /// With constants by name; no value has a quote in it.
+    pub(crate) fn new(constants: &[(&str, String)]) -> Self {
+        let constants: String = constants.iter().map(|(name, value)| format!("local {name} = '{value}'\n")).collect();
+        let script = |files: &[&str]| Script::new(&[&constants, &*files.concat()].concat());
+        const WAITING: &str = concat!(include_str!("scripts/common.lua"), include_str!("scripts/inbox.lua"));
+        const APPEND: &str = concat!(
+            include_str!("scripts/publish.lua"),
+            include_str!("scripts/receipt.lua"),
+            include_str!("scripts/append.lua")
+        );
+        Self { plain: script(&[APPEND]), waiting: script(&[WAITING, APPEND]) }
+    }
+}

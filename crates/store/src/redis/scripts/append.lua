@@ -3,29 +3,30 @@
 -- then the duplicate, absent without a client message id; then, if it may have to wait: leases, nodes of the user, inbox,
 -- bodies
 -- ARGV[1] epoch, should one begin  ARGV[2] conversation  ARGV[3] sender  ARGV[4] client message id  ARGV[5] timestamp, ms
--- ARGV[6] body  ARGV[7] most entries  ARGV[8] greatest age, ms  ARGV[9] how long a client message id is remembered, ms
--- ARGV[10] most receipts  ARGV[11] 'm' message, 'e' edit, 'd' deletion  ARGV[12], ARGV[13] epoch and seq of what is changed
--- ARGV[14] body of the item that waits, or ''  ARGV[15] most items  ARGV[16] how long they are kept, ms
--- ARGV[17] key of the stamps, or '' for none; of another tag, so never in a Cluster
--- ARGV[18...] publications: see publish.lua. Fills are S seq, E epoch, M message id, T stamp
--- Returns {seq, epoch, timestamp, 1 if it was a duplicate}, or {'missing'} or {'foreign'}: there is nothing to change, or
--- it is another sender's.
+-- ARGV[6] body  ARGV[7] 'm' message, 'e' edit, 'd' deletion  ARGV[8], ARGV[9] epoch and seq of what is changed
+-- ARGV[10] body of the item that waits, or ''
+-- ARGV[11...] publications: see publish.lua. Fills are S seq, E epoch, M message id, T stamp
+-- The same for all calls, and written above this by whoever makes the script:
+-- MAX_ENTRIES  MAX_AGE, ms  REMEMBERED how long a client message id is, ms  MAX_RECEIPTS  MAX_ITEMS that wait
+-- ITEMS_KEPT, ms  STAMPS their key, or '' for none; of another tag, so never in a Cluster
+-- Returns '<seq> <epoch> <timestamp> <1 if it was a duplicate, else 0>', or 'missing' or 'foreign': there is nothing to change,
+-- or it is another sender's. One text takes clients less to read than a list.
 local TRIM_BY_COUNT, TRIM_BY_AGE = 64, 16 -- at most so many entries per append
 local ANCESTORS = 16 -- so many are remembered
 local LOST_RECEIPTS = 1000 -- so many are put right when a log branches off
 local RECEIPTS_COUNTED = 16 -- after so many entries
 
-local waits = ARGV[14] ~= ''
+local waits = ARGV[10] ~= ''
 local duplicate = #KEYS - (waits and 4 or 0) == 7 and KEYS[7]
 if duplicate then
   local sent = redis.call('GET', duplicate)
   if sent then
     local seq, epoch, timestamp = string.match(sent, '^(%d+) (%S+) (%S+)$')
-    return { seq, epoch, timestamp, 1 }
+    return seq .. ' ' .. epoch .. ' ' .. timestamp .. ' 1'
   end
 end
 
-local kind, target = ARGV[11], ARGV[13]
+local kind, target = ARGV[7], ARGV[9]
 if kind ~= 'm' then
   local found = redis.call('XRANGE', KEYS[1], target .. '-0', target .. '-0')[1]
   local fields = {}
@@ -34,11 +35,11 @@ if kind ~= 'm' then
   end
   local standing = redis.call('HGET', KEYS[3], target)
   local is_deleted = standing and string.sub(standing, 1, 1) == 'd'
-  if fields.e ~= ARGV[12] or fields.k or is_deleted or redis.call('EXISTS', KEYS[2]) == 0 then
-    return { 'missing' }
+  if fields.e ~= ARGV[8] or fields.k or is_deleted or redis.call('EXISTS', KEYS[2]) == 0 then
+    return 'missing'
   end
   if fields.s ~= ARGV[3] then
-    return { 'foreign' }
+    return 'foreign'
   end
 end
 
@@ -70,13 +71,13 @@ local id = seq_text .. '-0'
 
 -- The place among the entries of all logs. Where a restart would not be noticed, nothing is promised.
 local stamp = ''
-if ARGV[17] ~= '' and run ~= '' then
-  local stamped, generation = unpack(redis.call('HMGET', ARGV[17], 'run', 'generation'))
+if STAMPS ~= '' and run ~= '' then
+  local stamped, generation = unpack(redis.call('HMGET', STAMPS, 'run', 'generation'))
   if stamped ~= run then
     generation = ARGV[1]
-    redis.call('HSET', ARGV[17], 'run', run, 'generation', generation)
+    redis.call('HSET', STAMPS, 'run', run, 'generation', generation)
   end
-  stamp = generation .. '.' .. string.format('%.0f', redis.call('HINCRBY', ARGV[17], 'number', 1))
+  stamp = generation .. '.' .. string.format('%.0f', redis.call('HINCRBY', STAMPS, 'number', 1))
 end
 
 -- The first write that needs memory: if Redis has none, it says so here and nothing has happened.
@@ -89,7 +90,7 @@ if kind ~= 'm' then
   entry[#entry + 1] = 'k'
   entry[#entry + 1] = kind
   entry[#entry + 1] = 'o'
-  entry[#entry + 1] = target .. ' ' .. ARGV[12]
+  entry[#entry + 1] = target .. ' ' .. ARGV[8]
 end
 if stamp ~= '' then
   entry[#entry + 1] = 'n'
@@ -97,14 +98,14 @@ if stamp ~= '' then
 end
 redis.call('XADD', KEYS[1], id, unpack(entry))
 if duplicate then
-  redis.call('SET', duplicate, seq_text .. ' ' .. epoch .. ' ' .. ARGV[5], 'PX', ARGV[9])
+  redis.call('SET', duplicate, seq_text .. ' ' .. epoch .. ' ' .. ARGV[5], 'PX', REMEMBERED)
 end
 
 if kind ~= 'm' then
   redis.call('HSET', KEYS[3], target, kind .. seq_text)
   redis.call('ZADD', KEYS[4], seq_text, seq_text)
-  redis.call('PEXPIRE', KEYS[3], ARGV[8])
-  redis.call('PEXPIRE', KEYS[4], ARGV[8])
+  redis.call('PEXPIRE', KEYS[3], MAX_AGE)
+  redis.call('PEXPIRE', KEYS[4], MAX_AGE)
 end
 
 -- Receipts. What was received beyond the branch is lost.
@@ -122,10 +123,10 @@ move_receipt(KEYS[6], ARGV[3], seq_text)
 -- Trimming. Entries are numbered without gaps, so their count tells the number of the first.
 local length = redis.call('XLEN', KEYS[1])
 local first = seq - length + 1
-local keep = first + math.max(0, math.min(length - ARGV[7], TRIM_BY_COUNT))
+local keep = first + math.max(0, math.min(length - MAX_ENTRIES, TRIM_BY_COUNT))
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local max_age = tonumber(ARGV[8])
+local max_age = tonumber(MAX_AGE)
 if not due or length == 1 then
   due = ARGV[5] + max_age
 end
@@ -176,20 +177,20 @@ if stale then
   redis.call('PEXPIRE', KEYS[2], string.format('%.0f', 2 * max_age + slack))
 end
 if stale or seq % RECEIPTS_COUNTED == 0 then
-  keep_receipts(KEYS[5], ARGV[10], 2 * max_age + slack)
-  keep_receipts(KEYS[6], ARGV[10], 2 * max_age + slack)
+  keep_receipts(KEYS[5], MAX_RECEIPTS, 2 * max_age + slack)
+  keep_receipts(KEYS[6], MAX_RECEIPTS, 2 * max_age + slack)
 end
 
 local message_id = ARGV[2] .. ':' .. epoch .. ':' .. seq_text
 if waits then
   local leases = #KEYS - 3
   local nodes, inbox, bodies = KEYS[leases + 1], KEYS[leases + 2], KEYS[leases + 3]
-  push_item(KEYS[leases], nodes, inbox, bodies, message_id, ARGV[14], true, ARGV[15], ARGV[16])
+  push_item(KEYS[leases], nodes, inbox, bodies, message_id, ARGV[10], true, MAX_ITEMS, ITEMS_KEPT)
 end
-publish(18, {
+publish(11, {
   S = cmsgpack.pack(seq),
   E = cmsgpack.pack(epoch),
   M = cmsgpack.pack(message_id),
   T = cmsgpack.pack(stamp),
 })
-return { seq_text, epoch, ARGV[5], 0 }
+return seq_text .. ' ' .. epoch .. ' ' .. ARGV[5] .. ' 0'
