@@ -48,7 +48,7 @@ pub fn is_user(id: &str) -> bool {
 
 /// The room that all sockets of a user are in.
 pub fn user_room(user: &str) -> String {
-    format!("{USER}{user}")
+    [USER, user].concat()
 }
 
 /// The room of those who have a document open.
@@ -76,7 +76,7 @@ pub fn is_conversation(room: &str) -> bool {
 /// Colons inside an id are written `%3A`, so that a name has one reading only.
 pub fn direct_conversation(a: &str, b: &str) -> String {
     let (smaller, larger) = if a <= b { (a, b) } else { (b, a) };
-    format!("{DIRECT}{}:{}", escaped(smaller), escaped(larger))
+    [DIRECT, &escaped(smaller), ":", &escaped(larger)].concat()
 }
 
 /// The two users of a direct conversation.

@@ -39,35 +39,66 @@ fn text() -> String {
 
 /// `message:send`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "SendFields")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
 pub struct Send {
     /// Where to.
     pub conversation_id: String,
     /// What.
-    #[serde(flatten)]
+    #[cfg_attr(test, ts(flatten))]
     pub content: Content,
     /// Makes a repeat harmless.
-    #[serde(default)]
     pub client_message_id: Option<String>,
 }
 
 /// `private:message`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "SendPrivateFields")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(optional_fields))]
 pub struct SendPrivate {
     /// Whom to.
     pub recipient_user_id: String,
     /// What.
-    #[serde(flatten)]
+    #[cfg_attr(test, ts(flatten))]
     pub content: Content,
     /// Makes a repeat harmless.
-    #[serde(default)]
     pub client_message_id: Option<String>,
 }
+
+/// How `$sent` is read: with the fields of [`Content`] beside the others. serde's `flatten` would read all of them into a buffer
+/// first, which costs twice as much, for each message that is sent.
+macro_rules! flat {
+    ($sent:ident, $fields:ident, $address:ident) => {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct $fields {
+            $address: String,
+            client_message_id: Option<String>,
+            #[serde(default)]
+            content: String,
+            #[serde(default = "text", rename = "type")]
+            kind: String,
+            file_url: Option<String>,
+            file_name: Option<String>,
+            reply_to: Option<String>,
+            data: Option<Value>,
+        }
+
+        impl From<$fields> for $sent {
+            fn from(fields: $fields) -> Self {
+                let $fields { $address, client_message_id, content, kind, file_url, file_name, reply_to, data } =
+                    fields;
+                let content = Content { content, kind, file_url, file_name, reply_to, data };
+                Self { $address, content, client_message_id }
+            }
+        }
+    };
+}
+
+flat!(Send, SendFields, conversation_id);
+flat!(SendPrivate, SendPrivateFields, recipient_user_id);
 
 /// What sending answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -395,6 +426,29 @@ mod tests {
     fn what_is_missing_is_named() {
         let error = serde_json::from_value::<Send>(json!({"content": "hi"})).unwrap_err();
         assert_eq!(error.to_string(), "missing field `conversationId`");
+    }
+
+    #[test]
+    fn what_is_sent_has_the_fields_of_its_content_beside_the_others() {
+        let content = Content {
+            content: "see there".into(),
+            kind: "file".into(),
+            file_url: Some("https://files.example/1".into()),
+            file_name: Some("1.pdf".into()),
+            reply_to: Some("general:e:7".into()),
+            data: Some(json!({"pages": 3})),
+        };
+        let mut flat = serde_json::to_value(&content).unwrap();
+        flat["conversationId"] = "general".into();
+        flat["recipientUserId"] = "bob".into();
+        flat["clientMessageId"] = "c".into();
+        flat["somethingElse"] = json!([1]);
+        let Send { conversation_id, content: sent, client_message_id } = serde_json::from_value(flat.clone()).unwrap();
+        assert_eq!((&*conversation_id, &sent, client_message_id.as_deref()), ("general", &content, Some("c")));
+        let SendPrivate { recipient_user_id, content: sent, client_message_id } = serde_json::from_value(flat).unwrap();
+        assert_eq!((&*recipient_user_id, &sent, client_message_id.as_deref()), ("bob", &content, Some("c")));
+        let least: Send = serde_json::from_value(json!({"conversationId": "general", "data": null})).unwrap();
+        assert_eq!(least.content, Content { kind: "text".into(), ..Content::default() });
     }
 
     #[test]
