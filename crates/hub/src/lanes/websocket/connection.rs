@@ -4,7 +4,7 @@ mod way;
 
 use std::{
     cell::RefCell,
-    io::{self, IoSlice, Read},
+    io::{self, Read},
     net::Shutdown,
     os::fd::AsRawFd,
     sync::{
@@ -24,7 +24,7 @@ use self::way::Way;
 use super::{
     Lane,
     frame::{self, Decoder, Message, Next},
-    outbox::{Outbox, PONGS, SLICES},
+    outbox::{Outbox, PONGS},
     packet::{self, Incoming, Kind},
 };
 use crate::{
@@ -458,15 +458,8 @@ impl Connection {
     fn write(&self) -> io::Result<bool> {
         let mut outbox = self.outbox.lock();
         while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            // A single piece, as most are, goes out by the cheaper call.
-            let filled = outbox.fill(&mut slices);
-            let written = match &slices[..filled] {
-                [piece] => self.stream.try_write(piece),
-                pieces => self.stream.try_write_vectored(pieces),
-            };
-            match written {
-                Ok(written) => outbox.advance(written),
+            match outbox.write(|bytes| self.stream.try_write(bytes)) {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
