@@ -60,12 +60,12 @@ impl Channels {
 
     /// Where a broadcast to one room goes.
     pub(crate) fn room(&self, namespace: &str, room: &str) -> String {
-        format!("{}{namespace}#{room}#", self.broadcast)
+        [&self.broadcast, namespace, "#", room, "#"].concat()
     }
 
     /// Where all other broadcasts go.
     pub(crate) fn everyone(&self, namespace: &str) -> String {
-        format!("{}{namespace}#", self.broadcast)
+        [&self.broadcast, namespace, "#"].concat()
     }
 
     /// The pattern that matches all broadcast channels of a namespace.

@@ -15,7 +15,7 @@ use crate::{
     limits::ANSWERS,
     metrics,
     request::{BROADCAST_ACK, BROADCAST_CLIENT_COUNT, RequestId, SERVER_SIDE_EMIT},
-    transcode::{DecodeError, EncodeError, first_to_msgpack, json_to_msgpack, to_json, write},
+    transcode::{DecodeError, EncodeError, first_to_msgpack, to_json, value_to_msgpack, write},
 };
 
 /// An answer of ours, always JSON. Keys that don't apply are left out.
@@ -93,7 +93,7 @@ pub(crate) fn broadcast_ack(id: &RequestId, args: &Encoded) -> Result<Bytes, Enc
     write::text(&mut out, "type");
     write::unsigned(&mut out, BROADCAST_ACK);
     write::text(&mut out, "requestId");
-    out.extend(json_to_msgpack(&id.json())?);
+    value_to_msgpack(&id.json(), &mut out)?;
     if let Some(first) = first {
         write::text(&mut out, "packet");
         out.extend(first);

@@ -14,7 +14,7 @@ use crate::{
     request::{self, Outgoing, Request, RequestId, What},
     response::{self, Answer, Body, Response},
     transcode::{
-        DecodeError, EncodeError, Reader, Token, event_to_msgpack, first_to_msgpack, json_to_msgpack, to_json, write,
+        DecodeError, EncodeError, Reader, Token, event_to_msgpack, first_to_msgpack, to_json, value_to_msgpack, write,
     },
 };
 
@@ -362,7 +362,7 @@ pub(crate) fn broadcast_ack(uid: &str, namespace: &str, id: &RequestId, args: &E
     write::text(&mut out, "data");
     write::map(&mut out, if first.is_some() { 2 } else { 1 });
     write::text(&mut out, "requestId");
-    out.extend(json_to_msgpack(&id.json())?);
+    value_to_msgpack(&id.json(), &mut out)?;
     if let Some(first) = first {
         write::text(&mut out, "packet");
         out.extend(first);

@@ -7,7 +7,7 @@ use crate::{
     broadcast,
     limits::MESSAGE_BYTES,
     sharded,
-    transcode::{EncodeError, fields_to_msgpack, json_to_msgpack, write},
+    transcode::{EncodeError, open_map_to_msgpack, value_to_msgpack, write},
 };
 
 /// The uid of every template: no member's own. A stored message is delivered on each node when it comes back
@@ -112,25 +112,15 @@ impl<'a> Payload<'a> {
     /// What comes before the first filled field.
     fn open(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Some((outer, field)) = self.envelope {
-            open_map(outer, &[field], out)?;
+            open_map_to_msgpack(outer, 1, |name| name == field, out)?;
             write::text(out, field);
         }
         if self.filled.is_empty() {
-            out.append(&mut json_to_msgpack(self.json)?);
-            return Ok(());
+            return value_to_msgpack(self.json, out);
         }
-        let names: Vec<&str> = self.filled.iter().map(|(name, _)| *name).collect();
-        open_map(self.json, &names, out)
+        let is_filled = |name: &str| self.filled.iter().any(|(filled, _)| *filled == name);
+        open_map_to_msgpack(self.json, self.filled.len(), is_filled, out)
     }
-}
-
-/// Writes a JSON object as a map that has room for `more` fields after its own.
-fn open_map(object: &str, more: &[&str], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let mut fields = Vec::with_capacity(object.len());
-    let count = fields_to_msgpack(object, more, &mut fields)?;
-    write::map(out, count + more.len());
-    out.append(&mut fields);
-    Ok(())
 }
 
 /// Encodes `[event, payload]` for each of `audiences`, which are channels and targets. What stands before the targets is encoded
@@ -141,18 +131,18 @@ pub(crate) fn encode<'a>(
     payload: &Payload<'_>,
     audiences: impl Iterator<Item = (String, &'a Targets)>,
 ) -> Result<Vec<Template>, EncodeError> {
-    let mut opened = Parts { literal: Vec::with_capacity(payload.len() + ROOM), ..Parts::default() };
-    broadcast::open(TEMPLATE_UID, &mut opened.literal);
+    let mut opened = Written::with_capacity(payload.len() + ROOM);
+    broadcast::open(TEMPLATE_UID, &mut opened.literals);
     opened.event(event, payload)?;
-    opened.end_literal();
+    let opened = opened.parts()?;
     let template = |(channel, targets): (String, &Targets)| {
-        let mut parts = opened.clone();
-        parts.literal.reserve(ROOM);
-        broadcast::close_stored(namespace, targets, &mut parts.literal);
-        parts.fill(Fill::MessageId);
-        write::text(&mut parts.literal, broadcast::STAMP);
-        parts.fill(Fill::Stamp);
-        Ok(Template { channel: channel.into_bytes(), parts: parts.finish()?, relay: None })
+        let mut closed = Written::with_capacity(ROOM);
+        broadcast::close_stored(namespace, targets, &mut closed.literals);
+        closed.fill(Fill::MessageId);
+        write::text(&mut closed.literals, broadcast::STAMP);
+        closed.fill(Fill::Stamp);
+        let parts = opened.iter().cloned().chain(closed.parts()?).collect();
+        Ok(Template { channel: channel.into_bytes(), parts, relay: None })
     };
     audiences.map(template).collect()
 }
@@ -165,53 +155,64 @@ pub(crate) fn relay(
     payload: &Payload<'_>,
     targets: &Targets,
 ) -> Result<Relay, EncodeError> {
-    let mut parts = Parts::default();
-    sharded::open_broadcast(2, &mut parts.literal);
-    parts.event(event, payload)?;
-    sharded::close_broadcast(TEMPLATE_UID, namespace, targets, false, None, &mut parts.literal);
-    Ok(Relay { channel, parts: parts.finish()? })
+    let mut written = Written::with_capacity(payload.len() + ROOM);
+    sharded::open_broadcast(2, &mut written.literals);
+    written.event(event, payload)?;
+    sharded::close_broadcast(TEMPLATE_UID, namespace, targets, false, None, &mut written.literals);
+    Ok(Relay { channel, parts: written.parts()? })
 }
 
 /// Bytes around a payload, mostly; and of the options behind it.
 const ROOM: usize = 192;
 
+/// As many as events have, mostly.
+const HOLES: usize = 3;
+
 /// What is written so far.
-#[derive(Clone, Default)]
-struct Parts {
-    done: Vec<Part>,
-    size: usize,
-    /// What comes after the last hole.
-    literal: Vec<u8>,
+struct Written {
+    /// All literals, one behind the other: cut into parts in the end, which share the bytes.
+    literals: Vec<u8>,
+    /// After how many bytes of them what is filled in.
+    holes: Vec<(usize, Fill)>,
 }
 
-impl Parts {
+impl Written {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { literals: Vec::with_capacity(bytes), holes: Vec::with_capacity(HOLES) }
+    }
+
     fn event(&mut self, event: &str, payload: &Payload<'_>) -> Result<(), EncodeError> {
-        write::array(&mut self.literal, 2);
-        write::text(&mut self.literal, checked_name(event)?);
-        payload.open(&mut self.literal)?;
+        write::array(&mut self.literals, 2);
+        write::text(&mut self.literals, checked_name(event)?);
+        payload.open(&mut self.literals)?;
         for (name, fill) in payload.filled {
-            write::text(&mut self.literal, name);
+            write::text(&mut self.literals, name);
             self.fill(*fill);
         }
         Ok(())
     }
 
     fn fill(&mut self, fill: Fill) {
-        self.end_literal();
-        self.done.push(Part::Fill(fill));
+        self.holes.push((self.literals.len(), fill));
     }
 
-    fn end_literal(&mut self) {
-        if self.literal.is_empty() {
-            return;
+    fn parts(self) -> Result<Vec<Part>, EncodeError> {
+        if self.literals.len() > MESSAGE_BYTES {
+            return Err(EncodeError::TooLarge(self.literals.len()));
         }
-        self.size += self.literal.len();
-        self.done.push(Part::Literal(std::mem::take(&mut self.literal).into()));
-    }
-
-    fn finish(mut self) -> Result<Vec<Part>, EncodeError> {
-        self.end_literal();
-        if self.size > MESSAGE_BYTES { Err(EncodeError::TooLarge(self.size)) } else { Ok(self.done) }
+        let (literals, mut parts, mut from) =
+            (Bytes::from(self.literals), Vec::with_capacity(2 * self.holes.len() + 1), 0);
+        for (at, fill) in self.holes {
+            if from < at {
+                parts.push(Part::Literal(literals.slice(from..at)));
+            }
+            parts.push(Part::Fill(fill));
+            from = at;
+        }
+        if from < literals.len() {
+            parts.push(Part::Literal(literals.slice(from..)));
+        }
+        Ok(parts)
     }
 }
 

@@ -15,7 +15,9 @@ pub(crate) use read::{Reader, Token, lossy};
 pub(crate) use to_json::{event_to_json, to_json};
 #[cfg(any(fuzzing, test))]
 pub(crate) use to_msgpack::replace_lone_surrogates;
-pub(crate) use to_msgpack::{event_to_msgpack, fields_to_msgpack, first_to_msgpack, json_to_msgpack};
+pub(crate) use to_msgpack::{
+    event_to_msgpack, first_to_msgpack, json_to_msgpack, open_map_to_msgpack, value_to_msgpack,
+};
 
 /// How deep values may be nested. The same limit as serde_json's, so that what comes in can go out.
 const MAX_DEPTH: usize = 127;

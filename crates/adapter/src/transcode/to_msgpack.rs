@@ -43,32 +43,39 @@ pub(crate) fn first_to_msgpack(args: &Encoded) -> Result<Option<Vec<u8>>, Encode
 /// Encodes any JSON value without attachments.
 pub(crate) fn json_to_msgpack(text: &str) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::with_capacity(text.len());
-    with_repaired_text(text, &mut out, |text, out| {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        Value { out, attachments: &[] }.deserialize(&mut reader)?;
-        reader.end()
-    })?;
+    value_to_msgpack(text, &mut out)?;
     Ok(out)
 }
 
-/// Appends the fields of a JSON object without the header of the map, and returns how many there are.
+/// Appends any JSON value without attachments.
+pub(crate) fn value_to_msgpack(text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    with_repaired_text(text, out, |text, out| {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        Value { out, attachments: &[] }.deserialize(&mut reader)?;
+        reader.end()
+    })
+}
+
+/// Appends a JSON object as a map that counts `more` fields after its own, which are to follow.
 ///
 /// # Errors
-/// Besides bad JSON: there is a field whose name `reserved` has too.
-pub(crate) fn fields_to_msgpack(object: &str, reserved: &[&str], out: &mut Vec<u8>) -> Result<usize, EncodeError> {
+/// Besides bad JSON: there is a field whose name is reserved for those.
+pub(crate) fn open_map_to_msgpack(
+    object: &str,
+    more: usize,
+    is_reserved: impl Fn(&str) -> bool,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
     if !object.trim_ascii_start().starts_with('{') {
         return Err(EncodeError::NotAnObject);
     }
-    let fields = with_repaired_text(object, out, |text, out| {
+    let refused = with_repaired_text(object, out, |text, out| {
         let mut reader = serde_json::Deserializer::from_str(text);
-        let fields = reader.deserialize_map(Fields { out, reserved })?;
+        let refused = reader.deserialize_map(Fields { out, more, is_reserved: &is_reserved })?;
         reader.end()?;
-        Ok(fields)
+        Ok(refused)
     })?;
-    match fields {
-        Object::Fields(count) => Ok(count),
-        Object::Reserved(name) => Err(EncodeError::FilledTwice(name)),
-    }
+    refused.map_or(Ok(()), |name| Err(EncodeError::FilledTwice(name)))
 }
 
 /// Runs `write` over `text`. JavaScript allows half of a surrogate pair in its strings and escapes it in JSON, which
@@ -196,35 +203,34 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-enum Object {
-    Fields(usize),
-    Reserved(String),
-}
-
-struct Fields<'a> {
+/// An object with room for more fields. Its value is the last field that should not be there.
+struct Fields<'a, F> {
     out: &'a mut Vec<u8>,
-    reserved: &'a [&'a str],
+    more: usize,
+    is_reserved: F,
 }
 
-impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = Object;
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Fields<'_, F> {
+    type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let mut length = 0;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<String>, A::Error> {
+        let container = Container::open(self.out);
+        let mut length = self.more;
         let mut refused = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if self.reserved.contains(&&*key) {
-                refused = Some(key.clone().into_owned());
-            }
             write::text(self.out, &key);
             map.next_value_seed(Value { out: self.out, attachments: &[] })?;
             length += 1;
+            if (self.is_reserved)(&key) {
+                refused = Some(key.into_owned());
+            }
         }
-        Ok(refused.map_or(Object::Fields(length), Object::Reserved))
+        container.close_map(self.out, length);
+        Ok(refused)
     }
 }
 
