@@ -58,7 +58,14 @@ pub(crate) fn sender(payload: &[u8]) -> Result<Option<&[u8]>, DecodeError> {
     }
 }
 
-pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
+/// A broadcast whose event is not read yet.
+pub(crate) struct Unopened<'a> {
+    packet: Packet<'a>,
+    options: Options,
+}
+
+/// Reads all of a broadcast but its event.
+pub(crate) fn unopened(payload: &[u8]) -> Result<Unopened<'_>, DecodeError> {
     let mut reader = Reader::new(payload);
     let Token::Array(length @ 3..) = reader.token()? else {
         return Err(DecodeError::Field("the list of uid, packet and options"));
@@ -71,30 +78,58 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
         reader.value()?;
     }
     reader.end()?;
-    Ok(broadcast(packet, options))
+    Ok(Unopened { packet, options })
+}
+
+pub(crate) fn decode(payload: &[u8]) -> Result<Broadcast, DecodeError> {
+    unopened(payload)?.open()
 }
 
 /// Reads a packet and its options, which broadcasts and requests for acks have in common.
 pub(crate) fn read_broadcast(packet: &[u8], options: &[u8]) -> Result<Broadcast, DecodeError> {
-    with_options(read_packet(&mut Reader::new(packet))?, options)
+    let packet = read_packet(&mut Reader::new(packet))?;
+    Unopened { packet, options: read_options(&mut Reader::new(options))? }.open()
 }
 
-/// Reads the options of a packet that is read already.
-pub(crate) fn with_options(packet: Packet, options: &[u8]) -> Result<Broadcast, DecodeError> {
-    Ok(broadcast(packet, read_options(&mut Reader::new(options))?))
+/// Reads the options of an event that is read already.
+pub(crate) fn with_options(
+    namespace: Option<String>,
+    event: Encoded,
+    numbered: bool,
+    options: &[u8],
+) -> Result<Broadcast, DecodeError> {
+    Ok(broadcast(namespace, event, numbered, read_options(&mut Reader::new(options))?))
 }
 
-fn broadcast(packet: Packet, options: Options) -> Broadcast {
-    let Packet { namespace, event, numbered } = packet;
+fn broadcast(namespace: Option<String>, event: Encoded, numbered: bool, options: Options) -> Broadcast {
     let Options { targets, flags, stored, stamp } = options;
     Broadcast { namespace, event, targets, flags, numbered, stored, stamp }
 }
 
+impl Unopened<'_> {
+    pub(crate) fn namespace(&self) -> &str {
+        self.packet.namespace.as_deref().unwrap_or("/")
+    }
+
+    /// Whom it is for and the message's id and stamp, if a message log completed it and it says no more.
+    pub(crate) fn stored(&self) -> Option<(&Targets, &str, Option<&str>)> {
+        let Options { targets, stored, stamp, .. } = &self.options;
+        stored.as_deref().filter(|_| !self.packet.numbered).map(|id| (targets, id, stamp.as_deref()))
+    }
+
+    /// Reads the event.
+    pub(crate) fn open(self) -> Result<Broadcast, DecodeError> {
+        let Packet { namespace, data, numbered } = self.packet;
+        Ok(broadcast(namespace, event_to_json(data)?, numbered, self.options))
+    }
+}
+
 /// The part of a broadcast that clients get.
-pub(crate) struct Packet {
-    pub namespace: Option<String>,
-    pub event: Encoded,
-    pub numbered: bool,
+struct Packet<'a> {
+    namespace: Option<String>,
+    /// The event, as msgpack.
+    data: &'a [u8],
+    numbered: bool,
 }
 
 /// Whether a packet of this type is for clients as it is.
@@ -102,7 +137,7 @@ pub(crate) fn carries_an_event(kind: u64) -> Result<(), DecodeError> {
     if matches!(kind, EVENT | BINARY_EVENT) { Ok(()) } else { Err(DecodeError::PacketType(kind)) }
 }
 
-fn read_packet(reader: &mut Reader<'_>) -> Result<Packet, DecodeError> {
+fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
     let (mut kind, mut data, mut namespace, mut id) = (None, None, None, None);
     take_fields(reader, "packet", |key, value| {
         match key {
@@ -123,9 +158,9 @@ fn read_packet(reader: &mut Reader<'_>) -> Result<Packet, DecodeError> {
         Some(Token::Text(text)) => Some(lossy(text).into_owned()),
         Some(_) => return Err(DecodeError::Field("packet.nsp")),
     };
-    let event = event_to_json(data.ok_or(DecodeError::NotAnEvent)?)?;
+    let data = data.ok_or(DecodeError::NotAnEvent)?;
     let numbered = matches!(id.map(|id| Reader::new(id).token()).transpose()?, Some(Token::Unsigned(_)));
-    Ok(Packet { namespace, event, numbered })
+    Ok(Packet { namespace, data, numbered })
 }
 
 #[derive(Default)]

@@ -39,6 +39,7 @@ pub(crate) struct Core {
     /// Whether answers go to the requester's own channel.
     pub specific_response_channel: bool,
     pub requests_timeout: Duration,
+    pub gather: Duration,
     /// Whether there are others at all.
     pub embedded: bool,
     pub queue: Queue,
@@ -68,6 +69,11 @@ pub trait StoredMessages: Send + Sync + 'static {
     /// one task; when that may have missed something, the cluster's [`LinkState`](crate::LinkState) has changed before. Must
     /// not block.
     fn deliver(&self, namespace: &Namespace, rooms: &[RoomName], messages: Vec<Stored>);
+
+    /// A stored message came in that no socket of this node [hears](Namespace::is_heard), by its id, targets and stamp, between
+    /// those that are [delivered](Self::deliver). Whether that is all there is to it; if not it is delivered as the others are. This
+    /// spares reading the event where a message comes back to its sender's node, and nobody else is there. Must not block.
+    fn pass(&self, namespace: &Namespace, targets: &Targets, id: &str, stamp: Option<&str>) -> bool;
 }
 
 /// A stored message on its way to this node's sockets.
@@ -275,11 +281,20 @@ impl Core {
         if broadcast::sender(payload)? == Some(self.uid.as_bytes()) {
             return Ok(Outcome::Own);
         }
-        let broadcast = broadcast::decode(payload)?;
-        if broadcast.namespace.as_deref().unwrap_or("/") != name {
+        let broadcast = broadcast::unopened(payload)?;
+        if broadcast.namespace() != name {
             return Ok(Outcome::NotHere);
         }
-        self.deliver(&namespace, broadcast, arrivals);
+        if let Some((targets, id, stamp)) = broadcast.stored()
+            && let Some(sink) = self.stored.get()
+            && !namespace.is_heard(targets)
+        {
+            arrivals.hand_over(self);
+            if sink.0.pass(&namespace, targets, id, stamp) {
+                return Ok(Outcome::Handled);
+            }
+        }
+        self.deliver(&namespace, broadcast.open()?, arrivals);
         Ok(Outcome::Handled)
     }
 

@@ -91,6 +91,8 @@ pub struct ClusterOptions {
     pub requests_timeout: Duration,
     /// Whether to answer on the requester's own channel, which members before 7.1 don't hear.
     pub specific_response_channel: bool,
+    /// How long what arrives for many of this node's sockets gathers at least, under load. Nothing else that arrives overtakes it.
+    pub gather: Duration,
 }
 
 impl Default for ClusterOptions {
@@ -103,6 +105,7 @@ impl Default for ClusterOptions {
             uid: random_uid(),
             requests_timeout: Duration::from_secs(5),
             specific_response_channel: false,
+            gather: Duration::ZERO,
         }
     }
 }
@@ -174,6 +177,7 @@ impl Cluster {
             uid,
             specific_response_channel: options.specific_response_channel,
             requests_timeout: options.requests_timeout,
+            gather: options.gather,
             embedded: options.redis.is_none(),
             queue: Queue::default(),
             pending: Pending::default(),

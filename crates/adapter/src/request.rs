@@ -259,8 +259,7 @@ pub(crate) fn json_broadcast(text: &str) -> Result<(Option<RequestId>, Broadcast
     broadcast::carries_an_event(packet.kind)?;
     let event = json_event(packet.data.get())?;
     let options = json_to_msgpack(opts.get()).map_err(|_| DecodeError::Field("opts"))?;
-    let packet = broadcast::Packet { namespace: packet.nsp, event, numbered: packet.id.is_some() };
-    Ok((request_id(id), broadcast::with_options(packet, &options)?))
+    Ok((request_id(id), broadcast::with_options(packet.nsp, event, packet.id.is_some(), &options)?))
 }
 
 fn json_event(text: &str) -> Result<Encoded, DecodeError> {

@@ -278,6 +278,15 @@ impl Namespace {
         self.0.rooms.members(room)
     }
 
+    /// Whether `targets` names any socket of this node.
+    pub fn is_heard(&self, targets: &Targets) -> bool {
+        if !targets.rooms.is_empty() {
+            return self.0.rooms.any(&targets.rooms, &targets.except);
+        }
+        let left_out = self.0.rooms.members_of(&targets.except);
+        self.0.sockets.read().values().any(|socket| !left_out.contains(socket))
+    }
+
     /// Hands `packet` to every socket of this node that `targets` names, and says how many took it.
     ///
     /// A socket whose outbox is full is closed as a slow consumer; with `volatile` the packet is dropped for it instead.

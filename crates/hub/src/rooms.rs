@@ -22,22 +22,51 @@ pub type RoomName = Arc<str>;
 const SHARDS: usize = 64;
 
 /// Sockets, told apart by where they are and not by their ids, which would have to be fetched and compared: each message to a
-/// room is held against one for each of its members.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets(AHashMap<usize, Socket>);
+/// room is held against one for each of its members. Mostly there is one, a sender's.
+#[derive(Debug)]
+pub(crate) enum Sockets {
+    Few(Vec<Socket>),
+    Many(AHashMap<usize, Socket>),
+}
+
+/// Beyond so many a table is quicker.
+const FEW: usize = 8;
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
 
 impl Sockets {
     pub(crate) fn contains(&self, socket: &Socket) -> bool {
-        self.0.contains_key(&socket.address())
+        match self {
+            Self::Few(sockets) => sockets.iter().any(|one| one.is(socket)),
+            Self::Many(sockets) => sockets.contains_key(&socket.address()),
+        }
     }
 
     /// Whether it was not there.
     fn insert(&mut self, socket: &Socket) -> bool {
-        self.0.insert(socket.address(), socket.clone()).is_none()
+        if self.contains(socket) {
+            return false;
+        }
+        match self {
+            Self::Few(sockets) if sockets.len() < FEW => sockets.push(socket.clone()),
+            Self::Few(sockets) => {
+                let table = sockets.drain(..).chain([socket.clone()]).map(|socket| (socket.address(), socket));
+                *self = Self::Many(table.collect());
+            }
+            Self::Many(sockets) => drop(sockets.insert(socket.address(), socket.clone())),
+        }
+        true
     }
 
     pub(crate) fn extend(&mut self, other: &Self) {
-        other.0.values().for_each(|socket| _ = self.insert(socket));
+        match other {
+            Self::Few(sockets) => sockets.iter().for_each(|socket| _ = self.insert(socket)),
+            Self::Many(sockets) => sockets.values().for_each(|socket| _ = self.insert(socket)),
+        }
     }
 }
 
@@ -208,6 +237,16 @@ impl Rooms {
                 }
             }
         }
+    }
+
+    /// Whether a socket is in one of `rooms` and in none of `except`.
+    pub(crate) fn any(&self, rooms: &[RoomName], except: &[RoomName]) -> bool {
+        let left_out = self.members_of(except);
+        let mut rooms = rooms.iter();
+        rooms.any(|room| {
+            let shard = self.shard(room).read();
+            shard.get(room).is_some_and(|members| members.iter().any(|socket| !left_out.contains(socket)))
+        })
     }
 
     /// Everyone in any of `rooms`.

@@ -9,7 +9,8 @@ use super::{client::Client, member};
 use crate::{
     arrivals::Arrivals,
     broadcast,
-    core::{Core, Sink, Stored, StoredMessages},
+    core::{Core, Outcome, Sink, Stored, StoredMessages},
+    template::{self, Fill, Part, Payload, Template},
 };
 
 /// Another node's broadcast of the event `[name]` to `targets`.
@@ -38,13 +39,23 @@ async fn a_request_comes_between_the_broadcasts_that_it_stood_between() {
     assert_eq!(arrivals.crowds(), 0, "two are no crowd");
 }
 
-/// How many stored messages came at a time, and for which room.
+/// How many stored messages came at a time, and for which room; 0 for one that nobody heard.
 #[derive(Default)]
-struct Sizes(Mutex<Vec<(String, usize)>>);
+struct Sizes {
+    came: Mutex<Vec<(String, usize)>>,
+    /// Whether such a one is done with.
+    passes: bool,
+}
 
 impl StoredMessages for Sizes {
     fn deliver(&self, _: &Namespace, rooms: &[RoomName], messages: Vec<Stored>) {
-        self.0.lock().expect("no panic").push((rooms.concat(), messages.len()));
+        self.came.lock().expect("no panic").push((rooms.concat(), messages.len()));
+    }
+
+    fn pass(&self, _: &Namespace, targets: &Targets, id: &str, stamp: Option<&str>) -> bool {
+        assert_eq!((id, stamp), ("c:e:1", Some("g.7")));
+        self.came.lock().expect("no panic").push((targets.rooms.concat(), 0));
+        self.passes
     }
 }
 
@@ -68,7 +79,37 @@ async fn what_follows_for_the_same_room_is_handed_over_with_it_up_to_a_size() {
     }
     arrivals.hand_over(&core);
     let expected = [("r", 2), ("s", 1), ("r", 2), ("r", 1), ("r", 1), ("r", 1)];
-    assert_eq!(*sizes.0.lock().unwrap(), expected.map(|(room, count)| (room.to_owned(), count)));
+    assert_eq!(*sizes.came.lock().unwrap(), expected.map(|(room, count)| (room.to_owned(), count)));
+}
+
+#[tokio::test]
+async fn a_stored_message_that_nobody_here_hears_is_passed_and_read_only_if_that_is_not_all() {
+    for passes in [true, false] {
+        let core = member();
+        let _members = (Client::of(&core, "a", "r").await, Client::of(&core, "b", "s").await);
+        let sizes = Arc::new(Sizes { passes, ..Sizes::default() });
+        core.stored.set(Sink(Arc::clone(&sizes) as _)).expect("the first");
+        let audiences = [Targets::room("r").except("a"), Targets::room("s").except("a")];
+        let with_channel = audiences.iter().map(|targets| (core.channels.broadcast("/", &targets.rooms), targets));
+        let payload = Payload::new("{}", &[]);
+        let templates = template::encode("/", "message:new", &payload, with_channel).expect("an event");
+        let filled = |part: &Part| match part {
+            Part::Literal(bytes) => bytes.to_vec(),
+            Part::Fill(Fill::MessageId) => [&[0xa5], "c:e:1".as_bytes()].concat(),
+            Part::Fill(Fill::Stamp) => [&[0xa3], "g.7".as_bytes()].concat(),
+            Part::Fill(other) => panic!("{other:?} is not in it"),
+        };
+        let mut arrivals = Arrivals::default();
+        for Template { channel, parts, .. } in &templates {
+            let message = parts.iter().flat_map(filled).collect::<Vec<u8>>();
+            assert_eq!(core.receive(channel, &message, &mut arrivals), Outcome::Handled);
+        }
+        arrivals.hand_over(&core);
+        let read = (!passes).then_some(("r", 1));
+        let expected: Vec<_> = [("r", 0)].into_iter().chain(read).chain([("s", 1)]).collect();
+        let came = sizes.came.lock().unwrap();
+        assert_eq!(came.iter().map(|(room, count)| (&**room, *count)).collect::<Vec<_>>(), expected);
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ fn member() -> Arc<Core> {
         channels: Channels::new("socket.io", "me"),
         specific_response_channel: false,
         requests_timeout: Duration::from_secs(5),
+        gather: Duration::ZERO,
         embedded: false,
         queue: Queue::default(),
         pending: Pending::default(),

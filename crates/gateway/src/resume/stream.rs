@@ -126,6 +126,17 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         Live::Held(!std::mem::replace(&mut self.repairing, true))
     }
 
+    /// A live message came in that is for no socket here: whether it is the next, and all sockets stand where the stream stands. Then it
+    /// counts as delivered.
+    pub fn pass(&mut self, epoch: &str, seq: u64) -> bool {
+        let Some(at) = self.at.as_mut().filter(|_| self.apart.is_empty() && !self.repairing) else { return false };
+        let next = *at.epoch == *epoch && seq == at.seq + 1;
+        if next {
+            at.seq = seq;
+        }
+        next
+    }
+
     /// Before the message `seq` is delivered, to all but `sender`.
     pub fn announce(&mut self, seq: u64, sender: Option<K>) {
         self.sender = sender;

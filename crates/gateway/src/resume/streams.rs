@@ -377,6 +377,21 @@ impl StoredMessages for Streams {
             self.live(namespace, room, conversation, together);
         }
     }
+
+    fn pass(&self, namespace: &Namespace, targets: &Targets, id: &str, stamp: Option<&str>) -> bool {
+        let (Some((conversation, epoch, seq)), [room]) = (parse_message_id(id), &targets.rooms[..]) else {
+            return false;
+        };
+        let mut order = self.order.lock();
+        let Some(entry) = self.find(namespace, room, conversation) else { return false };
+        let mut state = entry.state.lock();
+        // Asked again under the lock: whoever is in the room by now may count on it.
+        if state.dropped || namespace.is_heard(targets) || !state.stream.pass(epoch, seq) {
+            return false;
+        }
+        order.live(stamp.and_then(Stamp::parse).as_ref(), self.link());
+        true
+    }
 }
 
 impl Entry {

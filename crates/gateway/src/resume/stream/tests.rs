@@ -196,6 +196,10 @@ impl World {
 
     fn receive(&mut self) {
         let Some((log, seq, own)) = self.link.pop_front() else { return };
+        let heard = self.sockets.keys().any(|socket| Some(*socket) != own);
+        if !heard && self.stream.pass(&log.epoch, seq) {
+            return;
+        }
         match self.stream.live(&log.epoch.clone(), seq, (log, own)) {
             Live::Deliver((log, own)) => self.deliver(&log, seq, own),
             Live::Held(begin) => self.repairing |= begin,
