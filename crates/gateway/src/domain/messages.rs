@@ -182,13 +182,14 @@ impl Domain {
             None => self.store.log.append(entry, &publications).await,
         };
         let appended = appended.map_err(|error| store_failure(&error))?;
-        let Appended { message_id, seq, epoch, timestamp_ms, duplicate } = appended;
+        let Appended { message_id, seq, epoch, timestamp_ms: stored_ms, duplicate } = appended;
         if !duplicate {
             self.relay_stored(&relays, &message_id, &epoch, seq);
         }
         let stored = Some(Stored { id: message_id, seq, epoch });
-        let message = Message { stored, timestamp: iso(timestamp_ms), ..message };
-        Ok((message, duplicate))
+        // Another one's when it had been stored before.
+        let timestamp = if stored_ms == timestamp_ms { message.timestamp } else { iso(stored_ms) };
+        Ok((Message { stored, timestamp, ..message }, duplicate))
     }
 
     /// The same for members that don't hear what the store publishes.
