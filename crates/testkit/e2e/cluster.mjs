@@ -77,11 +77,13 @@ class Cluster {
   async startNode(id, flags = []) {
     const keyed = this.flags.includes("--jwt-public-key") || this.flags.includes("--jwks-url");
     const auth = this.auth === "jwt" && !keyed ? ["--jwt-secret", JWT_SECRET] : [];
+    // A single worker runs on another kind of runtime: one of the nodes has one.
+    const workers = id === "node-2" ? ["--workers", "1"] : [];
     const process = new Process(BINARY, [
       "serve",
       ...["--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--redis-url", this.redis.url],
       ...["--node-id", id, "--auth", this.auth, ...auth, "--log-format", "json", "--channel-prefix", this.prefix],
-      ...[...this.flags, ...flags],
+      ...[...workers, ...this.flags, ...flags],
     ]);
     this.#processes.push(process);
     const { address, internal } = await process.line(listening, START_MS);

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const LISTENING_WITHIN: Duration = Duration::from_secs(20);
+
+/// Nodes that this process has started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// The binary under test: `TRUNKLINE_BIN`, else the `trunkline` beside the running test's build directory.
 ///
@@ -148,6 +152,10 @@ fn spawn(flags: &[&str]) -> Process {
     command.arg("serve").args(["--log-format", "json"]);
     if !flags.iter().any(|flag| *flag == "--listen" || flag.starts_with("--listen=")) {
         command.args(["--listen", "127.0.0.1:0"]);
+    }
+    // A single worker runs on another kind of runtime: every second node of a test has one.
+    if STARTED.fetch_add(1, Ordering::Relaxed) % 2 == 1 && !flags.contains(&"--workers") {
+        command.args(["--workers", "1"]);
     }
     command.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped());
     match Process::spawn(&mut command) {
