@@ -91,6 +91,7 @@ impl Node {
                 uid: uid(),
                 requests_timeout: REQUESTS_TIMEOUT,
                 specific_response_channel: false,
+                gather: config.flush_delay,
             },
         );
         let reached_at = internal.as_ref().and_then(|listener| listener.local_addr().ok()).unwrap_or(address);

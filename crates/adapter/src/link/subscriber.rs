@@ -25,7 +25,8 @@ use crate::{
 /// Messages of one round.
 const ROUND: usize = 256;
 
-/// After a round with so many deliveries to crowds there is a pause of so many times its length, up to a bound.
+/// After a round with so many deliveries to crowds there is a pause of so many times its length, up to a bound, or longer where
+/// [more is to gather](crate::ClusterOptions::gather).
 const MANY: usize = 256;
 const PAUSE_FACTOR: u32 = 4;
 const PAUSE_MAX: Duration = Duration::from_millis(5);
@@ -101,7 +102,7 @@ async fn hear(core: &Arc<Core>, events: &mut Events, connected: &watch::Sender<b
         }
         hand_over(core, &mut arrivals);
         if arrivals.crowds() >= MANY {
-            sleep((PAUSE_FACTOR * begun.elapsed()).min(PAUSE_MAX)).await;
+            sleep((PAUSE_FACTOR * begun.elapsed()).min(PAUSE_MAX).max(core.gather)).await;
         }
     }
 }

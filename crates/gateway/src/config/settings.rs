@@ -281,7 +281,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "flush-delay",
         value: "MS",
         default: Some("0"),
-        help: "Milliseconds to gather packets before they are written, after a fan-out on the WebSocket lane",
+        help: "Milliseconds that packets for many gather, under load on their way in and before they are written",
         ..PLAIN
     },
     Setting {
