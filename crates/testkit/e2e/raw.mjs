@@ -42,7 +42,7 @@ export function frame(firstByte, payload) {
   return Buffer.concat([Buffer.from([firstByte, 0x80 | body.length]), mask, body]);
 }
 
-/** A polling session, by hand. */
+/** A polling session, by hand, whose CONNECT is answered: what is sent to a namespace before ends it. */
 export async function pollingSession(url, userId) {
   const base = `${url}/socket.io/?EIO=4&transport=polling&userId=${userId}`;
   const opened = await (await fetch(base)).text();
@@ -51,7 +51,13 @@ export async function pollingSession(url, userId) {
   const post = (body, sid = handshake.sid) => fetch(at(sid), { method: "POST", body, headers: { "content-type": "text/plain;charset=UTF-8" } });
   const poll = (sid = handshake.sid) => fetch(at(sid), { signal: AbortSignal.timeout(8_000) });
   await (await post("40")).text();
-  await (await poll()).text();
+  // The first ping may come before the answer.
+  for (let answered = false; !answered; ) {
+    const answer = await poll();
+    const packets = (await answer.text()).split("\x1e");
+    if (answer.status !== 200) throw new Error(`a poll was answered ${answer.status}: ${packets}`);
+    answered = packets.some((packet) => packet.startsWith("4"));
+  }
   return { handshake, post, poll };
 }
 
