@@ -14,6 +14,8 @@ const subscriber = publisher.duplicate();
 // Redis cuts off a subscriber that falls behind by more than 32 MB. Without a listener the process would end, with one it goes on
 // without what it missed.
 for (const client of [publisher, subscriber]) client.on("error", (error) => console.error(error.message));
+// It gives up on a publish that has waited for 5 s, and the adapter does not look: that too would end the process.
+process.on("unhandledRejection", (error) => console.error(error.message));
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
 const http = createServer();
