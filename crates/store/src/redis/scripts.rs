@@ -50,13 +50,15 @@ impl Append {
     /// With constants by name; no value has a quote in it.
     pub(crate) fn new(constants: &[(&str, String)]) -> Self {
         let constants: String = constants.iter().map(|(name, value)| format!("local {name} = '{value}'\n")).collect();
-        let script = |files: &[&str]| Script::new(&[&constants, &*files.concat()].concat());
         const WAITING: &str = concat!(include_str!("scripts/common.lua"), include_str!("scripts/inbox.lua"));
         const APPEND: &str = concat!(
             include_str!("scripts/publish.lua"),
             include_str!("scripts/receipt.lua"),
             include_str!("scripts/append.lua")
         );
-        Self { plain: script(&[APPEND]), waiting: script(&[WAITING, APPEND]) }
+        Self {
+            plain: Script::new(&[&*constants, APPEND].concat()),
+            waiting: Script::new(&[&*constants, WAITING, APPEND].concat()),
+        }
     }
 }
