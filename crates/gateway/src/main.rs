@@ -54,8 +54,8 @@ fn serve(flags: &BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = runtime.worker_threads(workers).thread_stack_size(STACK).enable_all().build()?;
-    // On a thread of its own, because a single worker works on the one that waits for the end, and the main thread's stack is as large as the
-    // machine's limits say.
+    // On a thread of its own, because a single worker works on the one that waits for the end, and the main thread's stack
+    // is as large as the machine's limits say.
     let node = std::thread::Builder::new().name("trunkline-main".to_owned()).stack_size(STACK);
     let outcome = std::thread::scope(|scope| {
         let node = node.spawn_scoped(scope, || runtime.block_on(run(config, metrics)))?;

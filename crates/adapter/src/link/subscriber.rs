@@ -31,6 +31,9 @@ const MANY: usize = 256;
 const PAUSE_FACTOR: u32 = 4;
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
+/// A link that is not read for longer would be taken for deaf, and what arrives has a bound.
+const GATHER_MAX: Duration = Duration::from_millis(100);
+
 /// Listens until `stop`, and unsubscribes in the end. Returns when all that was heard until then is handled.
 pub(crate) async fn run(core: Arc<Core>, topology: Topology, stop: CancellationToken) {
     let limits = Limits { messages: INCOMING_MESSAGES, bytes: INCOMING_BYTES };
@@ -102,7 +105,8 @@ async fn hear(core: &Arc<Core>, events: &mut Events, connected: &watch::Sender<b
         }
         hand_over(core, &mut arrivals);
         if arrivals.crowds() >= MANY {
-            sleep((PAUSE_FACTOR * begun.elapsed()).min(PAUSE_MAX).max(core.gather)).await;
+            let pause = (PAUSE_FACTOR * begun.elapsed()).min(PAUSE_MAX);
+            sleep(pause.max(core.gather.min(GATHER_MAX))).await;
         }
     }
 }
