@@ -1,11 +1,17 @@
 //! Whatever a peer sends costs that peer its connection, with a code that says why, and nobody else anything.
 
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use trunkline_testkit::Node;
 
 use crate::{
     node,
-    raw::{BINARY, CLOSE, End, PING, Raw, TEXT, frame},
+    raw::{BINARY, CLOSE, End, PING, Raw, TEXT, frame, request},
 };
+
+/// For an answer of a node that is kept busy.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn text(text: &str) -> Vec<u8> {
     frame(0x80 | TEXT, text.as_bytes())
@@ -115,9 +121,9 @@ async fn requests_that_are_no_handshake_are_refused_as_ever() {
     {
         let mut stream = tokio::net::TcpStream::connect(node.address()).await.unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", node.address());
-        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
+        stream.read_to_end(&mut answer).await.unwrap();
         let status = String::from_utf8_lossy(&answer[..12]).into_owned();
         assert!(status.starts_with("HTTP/1.1 4"), "{target}: {status}");
     }
@@ -131,6 +137,34 @@ async fn websocket_handshakes_of_no_session_are_refused() {
         let status = Raw::refused(&node, &format!("/socket.io/?{query}&userId=a")).await;
         assert!(status.starts_with("HTTP/1.1 400 "), "{query}: {status}");
     }
+}
+
+/// A node with one worker has one thread for all of its clients.
+#[tokio::test]
+async fn a_peer_that_never_stops_asking_leaves_the_others_their_turn() {
+    let node = node(&["--workers", "1"]).await;
+    let mut bystander = Raw::connect(&node, "bystander").await;
+    for flood in [frame(0x80 | PING, b""), text("40"), text("42[\"x\"]")] {
+        let flood = flood.repeat(256 * 1024 / flood.len());
+        let mut hostile = tokio::net::TcpStream::connect(node.address()).await.unwrap();
+        hostile
+            .write_all(request(&node, "/socket.io/?EIO=4&transport=websocket&userId=hostile", "").as_bytes())
+            .await
+            .unwrap();
+        hostile.write_all(&text("40")).await.unwrap();
+        let (mut answers, mut asks) = hostile.into_split();
+        let flooding = tokio::spawn(async move { while asks.write_all(&flood).await.is_ok() {} });
+        let reading =
+            tokio::spawn(async move { while answers.read(&mut [0; 65536]).await.is_ok_and(|read| read > 0) {} });
+        for _ in 0..10 {
+            let asked = std::time::Instant::now();
+            still_serves(&mut bystander).await;
+            assert!(asked.elapsed() < PATIENCE, "an answer took {:?}", asked.elapsed());
+        }
+        flooding.abort();
+        reading.abort();
+    }
+    assert_no_panic(&node);
 }
 
 /// A reader of JSON that meets this key reads the text behind it anew, and counts its depth from the start.

@@ -5,3 +5,4 @@ mod inbox;
 mod lane;
 mod namespaces;
 mod rooms;
+mod websocket;

@@ -16,8 +16,9 @@ use socketioxide_core::Value;
 
 use super::{link::Link, way_out::WayOut};
 use crate::{
+    lanes::Outbox,
     packet::Encoded,
-    reason::CloseReason,
+    reason::{Close, CloseReason},
     socket::{AckReply, Event, Socket},
 };
 
@@ -68,6 +69,10 @@ impl FromConnectParts<Link> for Opened {
         if let Some(Registered(registration)) = socket.extensions.get() {
             registration.way_out.open();
             registration.socket.opened();
+            // Closed before there was an answer to CONNECT that could be taken back.
+            if registration.socket.is_closed() {
+                registration.way_out.close(Close::Namespace, None);
+            }
         }
         Err(Handled)
     }

@@ -1,5 +1,6 @@
 //! One connection: a task that reads, an outbox that anyone may write, and the sockets of its namespaces.
 
+mod incoming;
 mod way;
 
 use std::{
@@ -20,23 +21,17 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use self::way::Way;
-use super::{
-    Lane,
-    frame::{self, Decoder, Message, Next},
-    outbox::{Outbox, PONGS},
-    packet::{self, Incoming, Kind},
+use self::{
+    incoming::{Reader, Then},
+    way::Way,
 };
+use super::{Lane, frame, outbox::Outbox, packet};
 use crate::{
     handshake::Handshake,
     lanes::{Outbox as LaneOutbox, SendError},
-    packet::Encoded,
     reason::CloseReason,
-    socket::{AckReply, Event, Socket, SocketId},
+    socket::{Socket, SocketId},
 };
-
-/// Attachments of one packet, as in Node's parser since 4.2.6.
-const MAX_ATTACHMENTS: usize = 10;
 
 /// Namespaces that one connection may be in.
 const MAX_NAMESPACES: usize = 32;
@@ -70,21 +65,6 @@ pub(super) struct Connection {
     handshake: Handshake,
 }
 
-/// What the reader does when it is through with what it has read.
-enum Then {
-    /// Read more.
-    Read,
-    /// Answer this CONNECT, then go on.
-    Connect(Box<Connect>),
-    /// End the connection.
-    End(CloseReason),
-}
-
-struct Connect {
-    namespace: String,
-    auth: String,
-}
-
 /// A connection that is being served. Takes it off the wheel at the end, also when its task panics.
 struct Serving {
     connection: Arc<Connection>,
@@ -97,24 +77,6 @@ impl Drop for Serving {
         self.connection.lane.wheel.remove(&self.connection);
         self.connection.ended(CloseReason::Internal);
     }
-}
-
-/// A binary event or ack that waits for its attachments.
-struct Partial {
-    kind: Kind,
-    namespace: String,
-    id: Option<i64>,
-    data: String,
-    missing: usize,
-    attachments: Vec<Bytes>,
-    bytes: usize,
-}
-
-/// The state of the reader between reads. Small, because every idle connection has one.
-#[derive(Default)]
-struct Reader {
-    decoder: Decoder,
-    partial: Option<Box<Partial>>,
 }
 
 impl Connection {
@@ -156,8 +118,14 @@ impl Connection {
                         Ok(()) => connection.read(&mut reader),
                         Err(_) => Then::End(CloseReason::TransportError),
                     },
+                    // A peer that sends more than is read at once, or asks and asks, leaves the others their turn.
+                    Then::ReadOn => {
+                        tokio::task::yield_now().await;
+                        Then::Read
+                    }
                     Then::Connect(connect) => {
                         Box::pin(Arc::clone(connection).connect(connect.namespace, connect.auth)).await;
+                        tokio::task::yield_now().await;
                         connection.take(&mut reader, &mut [])
                     }
                     Then::End(reason) => break reason,
@@ -174,7 +142,6 @@ impl Connection {
     /// Waits until there is something to read. Only for the task that serves the connection: the stream remembers one waiter,
     /// and needs no room in the task for it.
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        // Which also sees to it that a peer that never stops sending does not keep this thread for itself.
         std::future::poll_fn(|cx| self.stream.poll_read_ready(cx))
     }
 
@@ -203,7 +170,10 @@ impl Connection {
     fn read(self: &Arc<Self>, reader: &mut Reader) -> Then {
         SCRATCH.with_borrow_mut(|scratch| match self.receive(scratch) {
             Ok(0) => Then::End(CloseReason::TransportClose),
-            Ok(read) => self.take(reader, &mut scratch[..read]),
+            Ok(read) => match self.take(reader, &mut scratch[..read]) {
+                Then::Read if read == scratch.len() => Then::ReadOn,
+                then => then,
+            },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Then::Read,
             Err(_) => Then::End(CloseReason::TransportError),
         })
@@ -221,123 +191,6 @@ impl Connection {
             Err(error) if received == 0 => Err(error),
             _ => Ok(received),
         }
-    }
-
-    /// Handles what was read. Stops at a CONNECT, whose answer takes a while.
-    fn take(self: &Arc<Self>, reader: &mut Reader, input: &mut [u8]) -> Then {
-        let largest = self.lane.options.max_payload;
-        let Reader { decoder, partial } = reader;
-        let mut then = Then::Read;
-        let read = decoder.read(input, largest, |message| {
-            then = self.message(message, partial);
-            if matches!(then, Then::Read) { Next::Go } else { Next::Pause }
-        });
-        if let Err(violation) = read {
-            tracing::debug!(error = %violation, "closing a connection");
-            self.say_goodbye(violation.close_code());
-            return Then::End(CloseReason::ParseError);
-        }
-        then
-    }
-
-    fn message(self: &Arc<Self>, message: Message<'_>, partial: &mut Option<Box<Partial>>) -> Then {
-        match message {
-            Message::Text(text) => self.engine_message(text, partial),
-            Message::Binary(bytes) => self.attachment(bytes, partial),
-            Message::Ping(payload) => {
-                // Dropped when the peer reads nothing: then it has no use for it.
-                let _ = self.outbox.lock().push(&[frame::pong(payload)], PONGS, self.lane.options.outbox_bytes);
-                self.flush();
-                Then::Read
-            }
-            Message::Pong => Then::Read,
-            Message::Close => {
-                self.say_goodbye(1000);
-                Then::End(CloseReason::TransportClose)
-            }
-        }
-    }
-
-    fn engine_message(self: &Arc<Self>, text: &str, partial: &mut Option<Box<Partial>>) -> Then {
-        match text.as_bytes() {
-            [b'4', ..] if partial.is_none() => match Incoming::read(&text[1..], MAX_ATTACHMENTS) {
-                Ok(incoming) => self.packet(incoming, partial),
-                Err(_) => self.malformed(),
-            },
-            [b'3', ..] => {
-                self.pinged.store(0, Ordering::Relaxed);
-                Then::Read
-            }
-            [b'1'] => {
-                self.say_goodbye(1000);
-                Then::End(CloseReason::TransportClose)
-            }
-            // Noop, and an upgrade that has nothing to upgrade from.
-            [b'5' | b'6'] => Then::Read,
-            _ => self.malformed(),
-        }
-    }
-
-    fn packet(self: &Arc<Self>, incoming: Incoming<'_>, partial: &mut Option<Box<Partial>>) -> Then {
-        let Incoming { kind, namespace, id, data, attachments } = incoming;
-        if attachments > 0 {
-            *partial = Some(Box::new(Partial {
-                kind,
-                namespace: namespace.to_owned(),
-                id,
-                data: data.to_owned(),
-                missing: attachments,
-                attachments: Vec::with_capacity(attachments),
-                bytes: data.len(),
-            }));
-            return Then::Read;
-        }
-        match kind {
-            Kind::Connect => {
-                Then::Connect(Box::new(Connect { namespace: namespace.to_owned(), auth: data.to_owned() }))
-            }
-            Kind::Disconnect => {
-                self.left(namespace);
-                Then::Read
-            }
-            Kind::Event | Kind::Ack => self.deliver(kind, namespace, id, Encoded::new(data.to_owned(), Vec::new())),
-        }
-    }
-
-    fn attachment(self: &Arc<Self>, bytes: &[u8], partial: &mut Option<Box<Partial>>) -> Then {
-        let Some(mut waiting) = partial.take() else { return self.malformed() };
-        waiting.bytes += bytes.len();
-        if waiting.bytes > self.lane.options.max_payload {
-            self.say_goodbye(1009);
-            return Then::End(CloseReason::ParseError);
-        }
-        waiting.attachments.push(Bytes::copy_from_slice(bytes));
-        waiting.missing -= 1;
-        if waiting.missing > 0 {
-            *partial = Some(waiting);
-            return Then::Read;
-        }
-        let Partial { kind, namespace, id, data, attachments, .. } = *waiting;
-        self.deliver(kind, &namespace, id, Encoded::new(data, attachments))
-    }
-
-    fn deliver(self: &Arc<Self>, kind: Kind, namespace: &str, id: Option<i64>, args: Encoded) -> Then {
-        // As on Node: a packet for a namespace that the client is not in ends the connection.
-        let Some(socket) = self.socket(namespace) else { return self.malformed() };
-        if kind == Kind::Ack {
-            if let Some(id) = id {
-                socket.acked(id, args);
-            }
-            return Then::Read;
-        }
-        let Some(name) = args.event_name().map(std::borrow::Cow::into_owned) else { return self.malformed() };
-        socket.receive(Event { name, args, ack: id.map(|id| AckReply { id }) });
-        Then::Read
-    }
-
-    fn malformed(&self) -> Then {
-        self.say_goodbye(1002);
-        Then::End(CloseReason::ParseError)
     }
 
     fn socket(&self, namespace: &str) -> Option<Socket> {
@@ -374,6 +227,10 @@ impl Connection {
                 socket.opened();
                 // The greeting has gone out with the answer, if there is one.
                 self.flush();
+                // Closed before there was an answer that could be taken back.
+                if socket.is_closed() {
+                    self.throw_out(&namespace, None);
+                }
             }
             Err(refusal) => {
                 self.outbox.lock().forget_held();
@@ -396,6 +253,18 @@ impl Connection {
         if let Some(socket) = self.forget(namespace) {
             socket.closed(CloseReason::ClientDisconnect);
         }
+    }
+
+    /// Takes the client out of a namespace, after a last word. Once, whoever comes first.
+    fn throw_out(self: &Arc<Self>, namespace: &str, last: Option<&[Bytes]>) {
+        let Some(socket) = self.forget(namespace) else { return };
+        {
+            let mut outbox = self.outbox.lock();
+            last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
+            outbox.push_anyway(packet::disconnect(namespace));
+        }
+        self.flush();
+        socket.closed(CloseReason::ServerDisconnect);
     }
 
     fn forget(self: &Arc<Self>, namespace: &str) -> Option<Socket> {

@@ -14,7 +14,7 @@ use crate::{
         websocket::{outbox::Volatile, packet},
     },
     packet::{Encoded, Packet, Run},
-    reason::{Close, CloseReason},
+    reason::Close,
     socket::Socket,
 };
 
@@ -100,14 +100,13 @@ impl Outbox for Way {
         if how == Close::Transport {
             return self.connection.finish(last);
         }
-        {
-            let mut outbox = self.connection.outbox.lock();
-            last.into_iter().flatten().for_each(|frame| outbox.push_anyway(frame.clone()));
-            outbox.push_anyway(packet::disconnect(&self.namespace));
-        }
-        self.connection.flush();
-        if let Some(socket) = self.connection.forget(&self.namespace) {
-            socket.closed(CloseReason::ServerDisconnect);
+        // Whoever answers CONNECT sees that the socket is closed. Asked under the lock under which that changes.
+        let is_answered = {
+            let _outbox = self.connection.outbox.lock();
+            self.open.load(Ordering::Acquire)
+        };
+        if is_answered {
+            self.connection.throw_out(&self.namespace, last);
         }
     }
 
