@@ -101,7 +101,8 @@ impl Flushers {
                 // A runtime runs the task that was woken last first: all others that are ready may have something to send too.
                 tokio::task::yield_now().await;
             } else {
-                tokio::time::sleep(pause).await;
+                // At the end nothing more gathers.
+                stop.run_until_cancelled(tokio::time::sleep(pause)).await;
             }
             let begun = Instant::now();
             std::mem::swap(&mut *flusher.waiting.lock(), &mut connections);
