@@ -33,7 +33,12 @@ use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::opening::Opening;
-use self::{connection::Connection, flusher::Flushers, opening::accept_key, wheel::Wheel};
+use self::{
+    connection::Connection,
+    flusher::Flushers,
+    opening::{PROTOCOL, accept_key, first_protocol},
+    wheel::Wheel,
+};
 use super::{Closable, Options};
 use crate::{Handshake, Hub, PeerAddress};
 
@@ -113,6 +118,8 @@ impl WebSocketLane {
         let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) else { return bad_request() };
         let accept = HeaderValue::from_str(&accept_key(key.as_bytes()));
         let Ok(accept) = accept else { return bad_request() };
+        let offered = request.headers().get(PROTOCOL).and_then(|offered| offered.to_str().ok());
+        let protocol = offered.and_then(first_protocol).and_then(|protocol| HeaderValue::from_str(protocol).ok());
         let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         let handshake = Handshake::new(request.headers(), &request.uri().to_string(), address);
         let upgrade = hyper::upgrade::on(&mut request);
@@ -138,6 +145,7 @@ impl WebSocketLane {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        protocol.map(|protocol| headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol));
         response
     }
 

@@ -13,6 +13,9 @@ use crate::{Handshake, lanes::PATH};
 /// What the key of a handshake is answered with, RFC 6455 section 4.2.2.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// Names subprotocols that a client would speak.
+pub(super) const PROTOCOL: &str = "sec-websocket-protocol";
+
 /// Headers of a handshake at the most, as many as the HTTP server takes.
 const MAX_HEADERS: usize = 100;
 
@@ -60,10 +63,14 @@ impl<'a> Opening<'a> {
     /// The answer that agrees.
     pub(super) fn answer(&self) -> Vec<u8> {
         let accept = accept_key(self.key);
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        )
-        .into_bytes()
+        let mut answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
+        );
+        if let Some(protocol) = self.header(PROTOCOL).and_then(first_protocol) {
+            answer.extend(["Sec-WebSocket-Protocol: ", protocol, "\r\n"]);
+        }
+        answer.push_str("\r\n");
+        answer.into_bytes()
     }
 
     pub(super) fn handshake(&self, peer: SocketAddr) -> Handshake {
@@ -87,6 +94,13 @@ pub(super) fn is_ours<'a>(method: &str, query: &str, values: impl Fn(&str) -> Ve
         && lists("connection", "upgrade")
         && lists("sec-websocket-version", "13")
         && !values("sec-websocket-key").is_empty()
+}
+
+/// The subprotocol that a client likes best, which is agreed to, as by Node's server: one that gets no answer gives up.
+pub(super) fn first_protocol(offered: &str) -> Option<&str> {
+    let first = offered.split(',').next()?.trim_ascii();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (!first.is_empty() && first.bytes().all(is_token)).then_some(first)
 }
 
 /// What a key is answered with.
@@ -123,6 +137,21 @@ mod tests {
         assert_eq!(handshake.query(), "EIO=4&transport=websocket&userId=a");
         assert_eq!(handshake.header("x-a"), Some("1: 2"));
         assert!(handshake.headers().any(|header| header == ("upgrade", "WebSocket")));
+    }
+
+    #[test]
+    fn the_subprotocol_that_is_offered_first_is_agreed_to() {
+        let answer = |offered: &str| {
+            let line = format!("\r\n\r\n{offered}");
+            let request = REQUEST.replace("\r\n\r\n", &line[2..]) + "\r\n\r\n";
+            String::from_utf8(Opening::read(request.as_bytes()).unwrap().answer()).unwrap()
+        };
+        assert!(
+            answer("Sec-WebSocket-Protocol: chat.v1, chat").ends_with("\r\nSec-WebSocket-Protocol: chat.v1\r\n\r\n")
+        );
+        for offered in ["X-B: c", "Sec-WebSocket-Protocol: ", "Sec-WebSocket-Protocol: a b, c"] {
+            assert!(!answer(offered).to_lowercase().contains(PROTOCOL), "{offered}");
+        }
     }
 
     #[test]
