@@ -81,9 +81,10 @@ pub fn node_sockets_prefix(bucket: u16) -> String {
     in_bucket(bucket, "sockets:")
 }
 
-/// Set: scoped names of all open sockets of the users in this bucket.
+/// Hash: scoped name of each open socket of the users in this bucket → on how many nodes it is. That is two while a socket that
+/// was recovered on another node is not given up by the old one yet.
 pub fn socket_names(bucket: u16) -> String {
-    in_bucket(bucket, "names")
+    in_bucket(bucket, "open")
 }
 
 /// Set: [`node_room`] for each room in this bucket that a socket of this node is in.

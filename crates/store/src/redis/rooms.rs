@@ -82,7 +82,7 @@ pub(super) async fn any_socket(presence: &RedisPresence, names: &[&String]) -> R
     }
     let scoped: Vec<String> = names.iter().map(|name| presence.realm.scoped(name)).collect();
     let ask = |bucket| {
-        let mut command = redis::cmd("SMISMEMBER");
+        let mut command = redis::cmd("HMGET");
         command.arg(keys::socket_names(bucket)).arg(&scoped);
         command
     };
@@ -91,8 +91,8 @@ pub(super) async fn any_socket(presence: &RedisPresence, names: &[&String]) -> R
         redis::from_redis_value(answer)
             .map_err(|error| StoreError::corrupt(format!("whether sockets are there: {error}")))
     };
-    let in_buckets: Vec<Vec<bool>> = answers.into_iter().map(are_there).collect::<Result<_>>()?;
-    Ok(in_buckets.into_iter().flatten().any(|is_there| is_there))
+    let in_buckets: Vec<Vec<Option<u64>>> = answers.into_iter().map(are_there).collect::<Result<_>>()?;
+    Ok(in_buckets.into_iter().flatten().any(|count| count.is_some()))
 }
 
 pub(super) async fn members(

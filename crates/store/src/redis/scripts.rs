@@ -22,6 +22,7 @@ script!(CONNECT, "common", "connect");
 script!(DISCONNECT, "common", "disconnect");
 script!(GET, "common", "get");
 script!(SWEEP, "common", "sweep");
+script!(SWEEP_ROOMS, "common", "sweep_rooms");
 script!(SWEPT, "common", "swept");
 script!(ENTER, "common", "enter");
 script!(SEAT, "seat");

@@ -6,12 +6,12 @@
 //! Everybody else waits while Redis works on a step, so steps are short, and there is never more than one under way.
 
 use super::presence::{RedisPresence, last_seen_kept_ms};
-use super::scripts::{ELECT, FORGET_NODES, SWEEP, SWEPT};
+use super::scripts::{ELECT, FORGET_NODES, SWEEP, SWEEP_ROOMS, SWEPT};
 use crate::keys::{self, BUCKETS, Realm, Seat};
 use crate::{GoneOffline, Result, StoreError};
 use redis::{Cmd, Value};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For how long a sweeper that asks no more stays elected: a few of its calls.
 const ELECTED_FOR: Duration = Duration::from_secs(5);
@@ -20,8 +20,8 @@ const ELECTED_FOR: Duration = Duration::from_secs(5);
 /// that a server several times slower still keeps nobody waiting for long.
 const PER_STEP: usize = 48;
 
-/// Steps of one call in a bucket, and in rooms.
-const STEPS: usize = 1_000;
+/// After so long a call does not go on: the next one does.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Dead nodes that one call takes off the list.
 const NODES_PER_CALL: usize = 16;
@@ -46,20 +46,23 @@ async fn elected(presence: &RedisPresence) -> Result<bool> {
 }
 
 async fn sweep_all(presence: &RedisPresence, gone: &mut Vec<GoneOffline>) -> Result<()> {
-    for bucket in 0..BUCKETS {
-        sweep_bucket(presence, bucket, gone).await?;
+    let end = Instant::now() + LONGEST;
+    // Another one first each time: what is never finished in one is no reason not to begin with the others.
+    let first = rand::random_range(0..BUCKETS);
+    for bucket in (first..BUCKETS).chain(0..first) {
+        sweep_bucket(presence, bucket, end, gone).await?;
     }
     let mut script = FORGET_NODES.key(keys::leases());
     presence.link.script(script.key(keys::node_infos()).arg(NODES_PER_CALL)).await
 }
 
-async fn sweep_bucket(presence: &RedisPresence, bucket: u16, gone: &mut Vec<GoneOffline>) -> Result<()> {
+async fn sweep_bucket(presence: &RedisPresence, bucket: u16, end: Instant, gone: &mut Vec<GoneOffline>) -> Result<()> {
     let mut script = SWEEP.key(keys::bucket_leases(bucket));
     script.key(keys::socket_names(bucket));
     script.arg(keys::node_sockets_prefix(bucket)).arg(keys::user_nodes_prefix(bucket));
     script.arg(keys::last_seen_prefix(bucket)).arg(keys::online_prefix(bucket));
     script.arg(PER_STEP).arg(last_seen_kept_ms());
-    for _ in 0..STEPS {
+    while Instant::now() < end {
         let mut answer = presence.link.script::<Vec<Value>>(&script).await?.into_iter();
         let (Some(instance), Some(left), Some(seen)) = (answer.next(), answer.next(), answer.next()) else {
             break;
@@ -73,29 +76,25 @@ async fn sweep_bucket(presence: &RedisPresence, bucket: u16, gone: &mut Vec<Gone
             gone.push(GoneOffline { realm: realm.to_owned(), user_id: user.to_owned(), last_seen_ms });
         }
         if left == 0 {
-            sweep_rooms(presence, bucket, &instance).await?;
+            sweep_rooms(presence, bucket, &instance, end).await?;
         }
     }
     Ok(())
 }
 
-/// A room is tidied before the entry that names it goes, so that a sweeper that dies in between loses nothing.
-async fn sweep_rooms(presence: &RedisPresence, bucket: u16, instance: &str) -> Result<()> {
-    let link = &presence.link;
-    let of_node = keys::node_rooms(bucket, instance);
-    let mut pick = redis::cmd("SRANDMEMBER");
-    pick.arg(&of_node).arg(PER_STEP);
-    let mut entries: Vec<String> = link.command(&pick).await?;
-    for _ in 0..STEPS {
-        if entries.is_empty() {
+/// A room is tidied before the entry that names it goes, so that a sweeper that dies in between loses nothing. Ends when the node
+/// is back; what was taken from it by then it reports again.
+async fn sweep_rooms(presence: &RedisPresence, bucket: u16, instance: &str, end: Instant) -> Result<()> {
+    let (link, of_node) = (&presence.link, keys::node_rooms(bucket, instance));
+    let mut tidied: Vec<String> = Vec::new();
+    while Instant::now() < end {
+        let mut script = SWEEP_ROOMS.key(keys::bucket_leases(bucket));
+        script.key(&of_node).arg(instance).arg(PER_STEP).arg(&tidied);
+        tidied = link.script(&script).await?;
+        if tidied.is_empty() {
             break;
         }
-        link.batch(&removals(&entries, instance)).await?;
-        let mut forget = redis::cmd("SREM");
-        forget.arg(&of_node).arg(&entries);
-        // The entry of the one is gone before the other looks: they are of one slot.
-        let next = link.batch(&[forget, pick.clone()]).await?.pop();
-        entries = next.map(parse).transpose()?.unwrap_or_default();
+        link.batch(&removals(&tidied, instance)).await?;
     }
     let mut script = SWEPT.key(keys::bucket_leases(bucket));
     script.key(keys::node_sockets(bucket, instance)).key(of_node);

@@ -282,3 +282,68 @@ async fn nodes_append_to_one_log() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_socket_that_is_on_two_nodes_keeps_its_name_until_both_have_given_it_up() {
+    within_deadline(async {
+        let server = RedisServer::start().await;
+        let (old, new) = (node(&server, "old"), node(&server, "new"));
+        let is_taken = async || new.presence.any_socket(&["s".into()]).await.unwrap();
+        beat(&old).await;
+        beat(&new).await;
+        old.presence.connect("alice", "s").await.unwrap();
+        // Recovered on another node, and told twice.
+        for _ in 0..2 {
+            new.presence.connect("alice", "s").await.unwrap();
+        }
+        old.presence.disconnect("alice", "s").await.unwrap();
+        assert!(is_taken().await);
+        old.presence.disconnect("alice", "s").await.unwrap();
+        assert!(is_taken().await);
+        old.presence.connect("alice", "s").await.unwrap();
+        end_lease(&server, "old").await;
+        new.presence.sweep().await.unwrap();
+        assert!(is_taken().await, "the old node died");
+        new.presence.disconnect("alice", "s").await.unwrap();
+        assert!(!is_taken().await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_while_it_is_swept_loses_no_more_than_the_sweeper_had_in_hand() {
+    const SOCKETS: usize = 3_000;
+    const IN_HAND: usize = 48;
+    within_deadline(async {
+        let server = RedisServer::start().await;
+        let (back, sweeper) = (node(&server, "back"), node(&server, "sweeper"));
+        let enter_all = async || {
+            for first in (0..SOCKETS).step_by(250) {
+                let sockets: Vec<String> = (first..first + 250).map(|n| n.to_string()).collect();
+                join_all(sockets.iter().map(|socket| back.presence.enter("room", "alice", socket))).await;
+            }
+        };
+        let mut connection = server.connection().await;
+        let mut seats = async || {
+            let room = trunkline_store::keys::Realm::common().room("room");
+            redis::cmd("ZCARD").arg(room).query_async::<usize>(&mut connection).await.unwrap()
+        };
+        beat(&back).await;
+        enter_all().await;
+        assert_eq!(seats().await, SOCKETS);
+        end_lease(&server, "back").await;
+        let comes_back = async {
+            while seats().await == SOCKETS {}
+            assert_eq!(beat(&back).await, Lease::Lapsed);
+            enter_all().await;
+        };
+        let (swept, ()) = tokio::join!(sweeper.presence.sweep(), comes_back);
+        swept.unwrap();
+        let left = seats().await;
+        assert!(left >= SOCKETS - IN_HAND, "{left} seats are left");
+        enter_all().await;
+        sweeper.presence.sweep().await.unwrap();
+        assert_eq!(seats().await, SOCKETS);
+    })
+    .await;
+}

@@ -31,9 +31,9 @@ local function is_online(user_nodes, leases, now)
   return false
 end
 
--- One socket less of the user on that node.
-local function forget_socket(user_nodes, instance)
-  if redis.call('HINCRBY', user_nodes, instance, -1) <= 0 then
-    redis.call('HDEL', user_nodes, instance)
+-- One less of what a hash counts under a field.
+local function one_less(counts, field)
+  if redis.call('HINCRBY', counts, field, -1) <= 0 then
+    redis.call('HDEL', counts, field)
   end
 end

@@ -6,6 +6,6 @@
 local held = hold_lease(KEYS[1], ARGV[1], now_ms(), ARGV[2])
 if redis.call('SADD', KEYS[3], ARGV[3]) == 1 then
   redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
+  redis.call('HINCRBY', KEYS[5], ARGV[5], 1)
 end
-redis.call('SADD', KEYS[5], ARGV[5])
 return { redis.call('ZADD', KEYS[2], 'NX', 0, ARGV[4]), held, redis.call('ZCARD', KEYS[2]) }

@@ -6,8 +6,8 @@
 -- Returns {1 if the user was online and no longer is, now in ms, users of this bucket online now}.
 local now = now_ms()
 if redis.call('SREM', KEYS[3], ARGV[2]) == 1 then
-  forget_socket(KEYS[4], ARGV[1])
-  redis.call('SREM', KEYS[6], ARGV[5])
+  one_less(KEYS[4], ARGV[1])
+  one_less(KEYS[6], ARGV[5])
 end
 local last = 0
 if not is_online(KEYS[4], KEYS[1], now) then

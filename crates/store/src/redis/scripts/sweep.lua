@@ -23,9 +23,9 @@ end
 local function remove(entry)
   local socket, scoped = split(entry)
   local realm, user = split(scoped)
-  redis.call('SREM', KEYS[2], #realm .. ':' .. realm .. socket)
+  one_less(KEYS[2], #realm .. ':' .. realm .. socket)
   local nodes = ARGV[2] .. scoped
-  forget_socket(nodes, instance)
+  one_less(nodes, instance)
   if is_online(nodes, KEYS[1], now) then
     return
   end
