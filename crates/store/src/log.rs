@@ -64,10 +64,8 @@ pub struct Stamp {
 impl Stamp {
     /// Reads what [`Display`](fmt::Display) writes.
     pub fn parse(text: &str) -> Option<Self> {
-        let (generation, written) = text.split_once('.')?;
-        let number: u64 = written.parse().ok()?;
-        let whole = !generation.is_empty() && number.to_string() == written;
-        whole.then(|| Self { generation: generation.to_owned(), number })
+        let (generation, number) = text.split_once('.').filter(|(generation, _)| !generation.is_empty())?;
+        Some(Self { generation: generation.to_owned(), number: parse_number(number)? })
     }
 }
 
@@ -310,11 +308,15 @@ pub fn message_id(conversation: &str, epoch: &str, seq: u64) -> String {
 /// The parts of a [`message_id`]: conversation (which may contain colons), epoch, seq. `None` for anything else.
 pub fn parse_message_id(id: &str) -> Option<(&str, &str, u64)> {
     let (rest, seq) = id.rsplit_once(':')?;
-    let (conversation, epoch) = rest.rsplit_once(':')?;
-    // Only the form that `message_id` writes: "+1" and "01" would be second names of one message.
-    let number: u64 = seq.parse().ok()?;
-    let written = !epoch.is_empty() && number > 0 && number.to_string() == seq;
-    written.then_some((conversation, epoch, number))
+    let (conversation, epoch) = rest.rsplit_once(':').filter(|(_, epoch)| !epoch.is_empty())?;
+    let seq = parse_number(seq).filter(|seq| *seq > 0)?;
+    Some((conversation, epoch, seq))
+}
+
+/// A number in the form that [`to_string`](ToString) gives it only: "+1" and "01" would be second names of one thing.
+fn parse_number(text: &str) -> Option<u64> {
+    let is_plain = text == "0" || !text.starts_with(['+', '0']);
+    text.parse().ok().filter(|_| is_plain)
 }
 
 impl ReadRange {
