@@ -16,23 +16,22 @@ use trunkline_hub::{
     Hub,
     lanes::{Options, socketioxide::SocketioxideLane, websocket::WebSocketLane},
 };
-use trunkline_store::{Lease, Limits, LogLimits, NodeIdentity, NodeLoad, Store};
+use trunkline_store::{Limits, LogLimits, NodeIdentity, Store};
 
 use crate::{
     accept::{self, Entrance},
     auth::{self, Authenticator},
     config::{Auth, Config, Origins, Secret},
-    domain::{self, Chain, Domain, Policy, PresencePolicy},
-    drain, http, metrics,
+    domain::{self, Domain, Policy, PresencePolicy},
+    drain,
+    heart::Heart,
+    http,
     realms::{self, Realms},
     rebalance::Rebalance,
     repair,
     resume::Streams,
     routing::{self, Routing, Tag},
 };
-
-/// Between heartbeats: three of them fit into a lease.
-const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// How long a starting node waits for Redis before it serves without.
 const FIRST_LINK: Duration = Duration::from_secs(5);
@@ -157,20 +156,22 @@ impl Node {
             tasks,
             address,
         };
-        node.heart().beat().await;
-        node.serve(config, listener, internal);
+        let heart = node.heart();
+        heart.beat().await;
+        heart.look_around().await;
+        node.serve(config, listener, internal, heart);
         Ok(node)
     }
 
     fn heart(&self) -> Heart {
-        Heart {
-            store: self.store.clone(),
-            realms: Arc::clone(&self.realms),
-            hub: self.hub.clone(),
-            lanes: self.lanes.clone(),
-            shared: self.shared.clone(),
-            routing: self.routing.clone(),
-        }
+        Heart::new(
+            self.store.clone(),
+            Arc::clone(&self.realms),
+            self.hub.clone(),
+            self.lanes.clone(),
+            self.shared.clone(),
+            self.routing.clone(),
+        )
     }
 
     /// Where clients connect.
@@ -188,7 +189,7 @@ impl Node {
         drain::drain(self).await
     }
 
-    fn serve(&self, config: Config, listener: TcpListener, internal: Option<TcpListener>) {
+    fn serve(&self, config: Config, listener: TcpListener, internal: Option<TcpListener>, heart: Heart) {
         let unacknowledged = config.ping_interval + config.ping_timeout;
         let origins = http::OriginPolicy::new(config.origins);
         let public = Entrance {
@@ -202,7 +203,6 @@ impl Node {
             let (connections, stop) = (self.connections.clone(), self.stop_accepting.clone());
             self.tasks.spawn(accept::serve(listener, entrance, unacknowledged, connections, stop));
         }
-        let heart = self.heart();
         let (domain, stop) = (Arc::clone(&self.domain), self.stop_heartbeat.clone());
         self.tasks.spawn(async move { domain.watch_tokens(stop).await });
         let stop = self.stop_heartbeat.clone();
@@ -254,55 +254,6 @@ impl Lanes {
             lane.close().await;
         }
         self.socketioxide.closed().await;
-    }
-}
-
-/// Keeps this node alive in the eyes of the others, and looks after those that are not.
-struct Heart {
-    store: Store,
-    realms: Arc<Realms>,
-    hub: Hub,
-    lanes: Lanes,
-    shared: http::Shared,
-    routing: Routing,
-}
-
-impl Heart {
-    async fn beat_until(&self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(HEARTBEAT);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        ticks.tick().await;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = stop.cancelled() => return,
-            }
-            self.beat().await;
-            self.realms.sweep().await;
-            self.realms.close_idle(&self.hub, &self.lanes);
-        }
-    }
-
-    async fn beat(&self) {
-        let load = NodeLoad { sockets: self.hub.socket_count() as u64 };
-        let up = match self.store.nodes.heartbeat(load).await {
-            Ok(Lease::Renewed) => true,
-            Ok(lease @ (Lease::Started | Lease::Lapsed)) => {
-                Domain::report_again(&self.hub, lease).await;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "the heartbeat did not reach the store");
-                false
-            }
-        };
-        self.shared.set_store_up(up);
-        metrics::heartbeat(up);
-        self.routing.agree().await;
-        if let (Ok(nodes), Ok(online)) = (self.store.nodes.alive().await, self.store.presence.count().await) {
-            self.routing.nodes_are(&nodes);
-            metrics::cluster(nodes.len(), online);
-        }
     }
 }
 

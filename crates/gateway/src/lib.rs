@@ -3,7 +3,7 @@
 //! In reading order:
 //! - [`config`]: what it was told, checked
 //! - [`check`]: what would be in the way
-//! - [`app`]: what is built from what; [`drain`]: how it goes down
+//! - [`app`]: what is built from what; `heart`: what keeps it alive; [`drain`]: how it goes down
 //! - [`accept`], [`http`]: connections and requests come in; [`routing`]: to the node that has their session
 //! - [`auth`]: who is it; [`dialects`]: events to commands, effects to events; [`domain`]: what the commands do
 //! - [`resume`], `repair`: nobody misses a message, whatever they or this node missed
@@ -18,6 +18,7 @@ pub mod config;
 pub mod dialects;
 pub mod domain;
 pub mod drain;
+mod heart;
 pub mod http;
 pub mod metrics;
 pub mod realms;

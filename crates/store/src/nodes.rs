@@ -53,8 +53,8 @@ pub struct NodeInfo {
     pub sockets: u64,
 }
 
-/// What a heartbeat found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a heartbeat found. The greater, the more there is to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lease {
     /// The lease ran and runs on.
     Renewed,

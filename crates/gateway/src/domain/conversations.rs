@@ -116,8 +116,7 @@ impl Domain {
     pub async fn leave_all_conversations(&self, socket: &Socket) {
         self.stop_typing(socket);
         let Ok(caller) = Caller::of(socket) else { return };
-        // It is here again, under the same name.
-        if socket.namespace().socket(socket.id()).is_some_and(|other| !other.is(socket)) {
+        if self.has_successor(socket).await {
             return;
         }
         for room in conversations(socket) {
@@ -126,14 +125,14 @@ impl Domain {
         }
     }
 
-    /// Tells the store once more which conversations a socket is in.
-    pub(super) async fn enter_again(&self, socket: &Socket, user: &str) {
+    /// Tells the store once more which conversations a socket is in. False when that is to be tried again.
+    pub(super) async fn enter_again(&self, socket: &Socket, user: &str) -> bool {
         for room in conversations(socket) {
             if let Err(error) = self.store.presence.enter(&room, user, &store_id(socket)).await {
-                let _ = store_failure(&error);
-                return;
+                return !store_failure(&error).code.retryable();
             }
         }
+        true
     }
 
     /// Tells the others in a conversation, unless they are a crowd.

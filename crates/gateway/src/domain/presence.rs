@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use trunkline_hub::{Hub, RoomName, Socket, Targets};
 use trunkline_protocol::{Code, Failure, ids, limits, native};
 use trunkline_store::{Connected, GoneOffline, Lease, UserPresence};
@@ -22,6 +22,9 @@ use crate::{
 /// Between attempts to tell the store what it could not be told.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often is looked whether somebody who comes back got in.
+const SUCCESSION_CHECK: Duration = Duration::from_millis(50);
+
 /// Whether a registration is news.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tell {
@@ -31,6 +34,9 @@ enum Tell {
     OnlineOnly,
     Nobody,
 }
+
+/// The store did not take a report.
+struct StoreAway;
 
 /// Sockets that are reported again at once.
 const REPORTED_AT_ONCE: usize = 64;
@@ -104,28 +110,30 @@ impl Domain {
     }
 
     /// The store may not know this node's sockets any more (it restarted, lost its data, or took the node for dead):
-    /// tells it again. If it took the node for dead, so did the others, who hear that its users are back.
-    pub async fn report_again(hub: &Hub, lease: Lease) {
+    /// tells it again. If it took the node for dead, so did the others, who hear that its users are back. False when the store
+    /// is away: then some are not reported, and all are to be once more.
+    pub async fn report_again(hub: &Hub, lease: Lease) -> bool {
         let namespaces = hub.namespaces();
         let sockets: Vec<_> = namespaces.iter().flat_map(|each| each.sockets(&Targets::everyone())).collect();
         if sockets.is_empty() {
-            return;
+            return true;
         }
         tracing::info!(sockets = sockets.len(), "reporting this node's sockets to the store again");
         let tell = if lease == Lease::Lapsed { Tell::OnlineOnly } else { Tell::Nobody };
-        let reports = sockets.iter().map(async |socket| {
-            let Some(session) = Session::of(socket) else { return };
+        let reports = stream::iter(&sockets).map(Ok).try_for_each_concurrent(REPORTED_AT_ONCE, async |socket| {
+            let Some(session) = Session::of(socket) else { return Ok(()) };
             {
                 let mut registration = session.registration.lock().await;
                 if *registration == Registration::Known {
                     *registration = Registration::Pending;
                 }
             }
-            // What fails here fails for good reasons, and the next heartbeat finds them gone again.
-            session.domain.register(socket, tell).await;
-            session.domain.enter_again(socket, &session.identity.user).await;
+            let known = session.domain.register(socket, tell).await
+                && session.domain.enter_again(socket, &session.identity.user).await;
+            // The store that fails one will hardly take the others.
+            known.then_some(()).ok_or(StoreAway)
         });
-        stream::iter(reports).for_each_concurrent(REPORTED_AT_ONCE, |report| report).await;
+        reports.await.is_ok()
     }
 
     /// A socket is gone: after the grace it no longer counts. When this node shuts down, that is left to the nodes
@@ -139,16 +147,28 @@ impl Domain {
             if !domain.wait(domain.policy.presence.grace).await {
                 return;
             }
-            // Who came back to this node under the same name goes by itself.
-            if socket.namespace().socket(socket.id()).is_some() {
-                return;
-            }
-            while !domain.deregister(&session.identity.user, &store_id(&socket)).await {
-                if !domain.wait(RETRY).await {
-                    return;
-                }
-            }
+            // Asked before each attempt: somebody may have come back while the store was away.
+            while !domain.has_successor(&socket).await
+                && !domain.deregister(&session.identity.user, &store_id(&socket)).await
+                && domain.wait(RETRY).await
+            {}
         });
+    }
+
+    /// Whether somebody came back to this node under the name of a socket that is gone, and answers for what the store has under
+    /// it. One who is on the way in may not get there: that is waited for.
+    pub(super) async fn has_successor(&self, socket: &Socket) -> bool {
+        loop {
+            let other = socket.namespace().socket(socket.id()).filter(|other| !other.is(socket));
+            let Some(other) = other else { return false };
+            let registration = match Session::of(&other) {
+                Some(session) => *session.registration.lock().await,
+                None => Registration::Pending,
+            };
+            if registration != Registration::Pending || !self.wait(SUCCESSION_CHECK).await {
+                return true;
+            }
+        }
     }
 
     /// Whether there is nothing left to do.
