@@ -85,10 +85,11 @@ async fn hear(core: &Arc<Core>, events: &mut Events, connected: &watch::Sender<b
     let probe = core.channels.probe();
     while let Some(first) = events.next().await {
         let begun = Instant::now();
-        let mut arrivals = Arrivals::default();
+        let (mut arrivals, mut count) = (Arrivals::default(), 0);
         let more = std::iter::from_fn(|| events.try_next());
         for event in std::iter::once(first).chain(more.take(ROUND - 1)) {
             core.probe.heard();
+            count += 1;
             match event {
                 Event::Message(message) if message.channel == probe => core.probe.returned(&message.payload),
                 Event::Message(message) => handle(core, &message, &mut arrivals),
@@ -104,7 +105,8 @@ async fn hear(core: &Arc<Core>, events: &mut Events, connected: &watch::Sender<b
             }
         }
         hand_over(core, &mut arrivals);
-        if arrivals.crowds() >= MANY {
+        // A full round is large enough, and leaves more to be taken.
+        if arrivals.crowds() >= MANY && count < ROUND {
             let pause = (PAUSE_FACTOR * begun.elapsed()).min(PAUSE_MAX);
             sleep(pause.max(core.gather.min(GATHER_MAX))).await;
         }
