@@ -343,9 +343,9 @@ impl<K: Clone + Eq + Hash, T: Clone> Stream<K, T> {
         self.apart.values().any(|apart| matches!(apart, Apart::Reading { .. }))
     }
 
-    /// Whether somebody reads what it misses.
-    pub fn is_repairing(&self) -> bool {
-        self.repairing
+    /// Whether nobody reads what it, or a socket behind it, misses: then it can be forgotten.
+    pub fn is_idle(&self) -> bool {
+        !self.repairing && !self.is_read()
     }
 
     /// Whether all sockets stand where the stream stands.

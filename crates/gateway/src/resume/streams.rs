@@ -1,5 +1,7 @@
 //! All streams of this node: stored messages come in, sockets begin and end to read the log.
 
+mod reader;
+
 use std::sync::{Arc, OnceLock};
 
 use ahash::AHashMap;
@@ -12,10 +14,12 @@ use trunkline_adapter::{LinkState, Stored, StoredMessages};
 use trunkline_hub::{Encoded, Hub, Namespace, Packet, RoomName, Run, Socket, SocketId, Targets};
 use trunkline_store::{Stamp, parse_message_id};
 
+pub(crate) use self::reader::Read;
+pub use self::reader::Reader;
 use super::{
-    Ended, Live, Position, Reset, Stream,
+    Live, Position, Reset, Stream,
     order::Order,
-    recoverable::{Behind, EarlyMessage, Recoverable, unproven_packet},
+    recoverable::{EarlyMessage, Recoverable, unproven_packet},
 };
 
 /// A message on its way, and who is to hear it.
@@ -107,17 +111,6 @@ pub(crate) struct Heard {
     pub event: Encoded,
     /// The socket that knows it from the answer, and does not hear it.
     pub sender: Option<SocketId>,
-}
-
-/// What became of a reader that came to the end of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// It hears what all others hear.
-    Done,
-    /// There is more to read.
-    On,
-    /// Another reader of the same socket took over.
-    Replaced,
 }
 
 impl Streams {
@@ -219,8 +212,8 @@ impl Streams {
         }
         entries.retain(|entry| {
             let mut state = entry.state.lock();
-            let ours = entry.namespace.name() == socket.namespace().name();
-            state.dropped |= ours && !state.stream.is_read() && !state.stream.is_repairing();
+            let ours = entry.namespace.is(socket.namespace());
+            state.dropped |= ours && state.stream.is_idle();
             !state.dropped
         });
         if entries.is_empty() {
@@ -228,15 +221,16 @@ impl Streams {
         }
     }
 
-    /// All streams whose position is known, with the [furthest](Stream::furthest), for a look at their logs. Those that nobody here listens to any more are
-    /// dropped.
+    /// All streams whose position is known, with the [furthest](Stream::furthest), for a look at their logs. Those that nobody
+    /// here listens to any more are dropped, but for those that are being repaired.
     pub(crate) fn tidy(&self, hub: &Hub) -> Vec<(Arc<Entry>, Position)> {
         let mut known = Vec::new();
         self.by_room.lock().retain(|_, entries| {
             entries.retain(|entry| {
                 let mut state = entry.state.lock();
-                let listening = hub.namespace(entry.namespace.name()).is_some_and(|at| at.has_room(&entry.room));
-                state.dropped = !listening && !state.stream.is_read();
+                let namespace = hub.namespace(entry.namespace.name()).filter(|at| at.is(&entry.namespace));
+                let listening = namespace.is_some_and(|at| at.has_room(&entry.room));
+                state.dropped = !listening && state.stream.is_idle();
                 if !state.dropped
                     && let Some(furthest) = state.stream.furthest()
                 {
@@ -252,11 +246,15 @@ impl Streams {
     /// The log of a stream whose furthest was `before` ends at `end`: it is repaired if that is further than it is, or if the log
     /// has lost what somebody had already.
     pub(crate) fn look(&self, entry: &Arc<Entry>, before: &Position, end: &Position) {
-        let stream = &mut entry.state.lock().stream;
-        let differs = stream.overtook(before, end) || stream.behind(&end.epoch, end.seq);
+        let differs = {
+            let State { stream, dropped } = &mut *entry.state.lock();
+            // Out of the table, it has nobody any more who lacks anything.
+            !*dropped && (stream.overtook(before, end) || stream.behind(&end.epoch, end.seq))
+        };
         self.repair_if(differs, entry);
     }
 
+    /// Not under the lock of a stream.
     fn repair_if(&self, behind: bool, entry: &Arc<Entry>) {
         if behind {
             let doubt = self.doubt(&mut self.order.lock(), entry);
@@ -298,12 +296,14 @@ impl Streams {
 
     /// Live messages of one conversation, in the order in which they came.
     fn live(&self, namespace: &Namespace, room: &RoomName, conversation: &str, messages: Vec<Stored>) {
+        // Before the order is taken, so that it ends behind that also if delivery panics: its end takes the order.
+        let mut doubt = None;
         let mut order = self.order.lock();
         let link = self.link();
-        let (_, doubt) = self.with(namespace, room, conversation, |entry, stream| {
+        self.with(namespace, room, conversation, |entry, stream| {
             // Then all members hear the same, and can be handed all of it at once.
             let same_for_all = stream.is_even() && !namespace.recovers();
-            let (mut together, mut doubt) = (Vec::<Arc<Delivery>>::new(), None);
+            let mut together = Vec::<Arc<Delivery>>::new();
             for Stored { id, stamp, packet, except } in messages {
                 let Some((_, epoch, seq)) = parse_message_id(&id) else { continue };
                 let stamp = stamp.as_deref().and_then(Stamp::parse);
@@ -323,7 +323,6 @@ impl Streams {
             }
             let run: Run<'_> = together.iter().map(|one| (&one.packet, &one.targets.except[..])).collect();
             namespace.deliver_run(&run, std::slice::from_ref(room));
-            doubt
         });
         drop(order);
         if let Some(doubt) = doubt {
@@ -341,7 +340,7 @@ impl Streams {
         if entries.len() >= PER_ROOM {
             let oldest = entries.iter().position(|entry| {
                 let mut state = entry.state.lock();
-                state.dropped = state.stream.is_even();
+                state.dropped = state.stream.is_even() && state.stream.is_idle();
                 state.dropped
             });
             oldest.map(|at| entries.remove(at));
@@ -396,7 +395,8 @@ impl StoredMessages for Streams {
 
 impl Entry {
     fn is(&self, namespace: &Namespace, conversation: &str) -> bool {
-        *self.conversation == *conversation && self.namespace.name() == namespace.name()
+        // Not another one of the same name, which it may have been before: what is delivered goes to this one.
+        *self.conversation == *conversation && self.namespace.is(namespace)
     }
 
     /// Calls `f` with the stream, under its lock.
@@ -468,52 +468,5 @@ impl Repairing<'_> {
     }
 }
 
-/// A socket that reads a conversation's log. Dropped before its `end`, it leaves the socket without what came
-/// meanwhile: then the socket must not be in the room.
-#[derive(Debug)]
-pub struct Reader {
-    streams: Arc<Streams>,
-    entry: Arc<Entry>,
-    /// Not the socket itself, which may keep this.
-    socket: SocketId,
-    number: u64,
-    _behind: Option<Behind>,
-}
-
-impl Reader {
-    /// The conversation.
-    pub(crate) fn conversation(&self) -> &str {
-        &self.entry.conversation
-    }
-
-    /// The room by which the socket hears it.
-    pub(crate) fn room(&self) -> &RoomName {
-        &self.entry.room
-    }
-
-    /// The socket has everything up to `at`: hands it what came meanwhile, then calls `done` with where that ends and how
-    /// many messages it was, before anything newer is sent to the socket.
-    pub(crate) fn end(&self, socket: &Socket, at: &Position, done: impl FnOnce(&Position, usize)) -> Read {
-        let mut state = self.entry.state.lock();
-        match state.stream.end_reading(&self.socket, self.number, at) {
-            Some(Ended::Whole { messages, end }) => {
-                messages.iter().for_each(|(_, delivery)| socket.send(delivery.packet_for(socket)));
-                done(&Position { epoch: Arc::clone(&at.epoch), seq: end }, messages.len());
-                Read::Done
-            }
-            Some(Ended::Short) => {
-                let doubt = state.stream.doubt(at);
-                drop(state);
-                self.streams.repair_if(doubt, &self.entry);
-                Read::On
-            }
-            None => Read::Replaced,
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.entry.state.lock().stream.abandon(&self.socket, self.number);
-    }
-}
+#[cfg(test)]
+mod tests;
