@@ -14,13 +14,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use trunkline_adapter::LinkState;
-use trunkline_hub::Hub;
+use trunkline_hub::{Hub, Targets};
 
 use crate::{
     domain::{Chain, Domain},
     metrics,
     realms::Realms,
-    resume::{Doubt, Entry, Position, Repair, Streams, reset, with_head},
+    resume::{Doubt, Entry, Position, Recoverable, Repair, Streams, reset, with_head},
 };
 
 /// Between looks at the ends of all logs.
@@ -54,6 +54,7 @@ pub(crate) async fn run(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut running = JoinSet::new();
     let mut link_alive = true;
+    let mut last_link = *link.borrow();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -66,6 +67,11 @@ pub(crate) async fn run(
             _ = looks.tick() => {
                 // As it is before: what is lost from now on is for another look to find.
                 let state = *link.borrow();
+                if state != last_link {
+                    // Before any offset proves anything again.
+                    doubt_all(&hub);
+                    last_link = state;
+                }
                 if look(&realms, &streams, &hub).await {
                     streams.looked(state);
                 } else {
@@ -80,6 +86,12 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// Whoever is here lived through a loss of the link.
+fn doubt_all(hub: &Hub) {
+    let sockets = hub.namespaces().into_iter().flat_map(|namespace| namespace.sockets(&Targets::everyone()));
+    sockets.filter_map(|socket| Recoverable::of(&socket).map(Recoverable::doubt)).for_each(drop);
 }
 
 /// Compares all streams with their logs. False when the store did not answer.

@@ -82,6 +82,21 @@ describe("with connection state recovery", { timeout: 300_000 }, () => {
     await heard(bob, ...upTo(7));
   });
 
+  test("a client that brings cursors too gets what it missed once, of direct conversations that it never joined as well", { timeout: 60_000 }, async () => {
+    const { ada, bob } = await talk("with-cursors");
+    const write = (content) => ada.request("private:message", { recipientUserId: bob.userId, content });
+    await write("2");
+    await heard(bob, 1, 2);
+    const { conversationId, epoch, seq } = bob.received("message:new").at(-1);
+    bob.socket.auth = { ...bob.socket.auth, cursors: { [conversationId]: { epoch, seq } } };
+    await cut(bob);
+    await write("3");
+    await comeBack(bob, it.nodes[1]);
+    assert.equal(bob.socket.recovered, true);
+    await write("4");
+    await heard(bob, 1, 2, 3, 4);
+  });
+
   test("a client that had got no message yet is recovered too", { timeout: 60_000 }, async () => {
     const ada = await it.connect("ada-early", { at: 0 });
     await ada.join("early");

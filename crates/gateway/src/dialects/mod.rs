@@ -291,10 +291,12 @@ impl Handler for Gatekeeper {
             self.dialect.refusal(error)
         })?;
         socket.set_user(identity.user.as_str());
-        socket.join(ids::user_room(&identity.user));
+        let user_room = ids::user_room(&identity.user);
         let limits = self.rules.rate.map(|rate| Limits::new(rate, self.dialect.rate()));
         let recoverable = self.domain.recoverable(socket);
         socket.set_state(Session::new(identity, Arc::clone(&self.domain), limits, recoverable));
+        self.domain.prepare(socket);
+        socket.join(user_room);
         Ok(())
     }
 

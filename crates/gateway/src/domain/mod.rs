@@ -315,7 +315,7 @@ fn unheard() -> Failure {
     Failure::new(Code::Unavailable, "the other nodes can't be heard now, try again")
 }
 
-fn user_room(user: &str) -> RoomName {
+pub(crate) fn user_room(user: &str) -> RoomName {
     ids::user_room(user).into()
 }
 

@@ -136,7 +136,6 @@ impl Domain {
         let may = |room: &RoomName| !ids::is_conversation(room) || ids::may_enter(&identity.user, room).is_ok();
         let provable = |seen: &Seen| match seen {
             Seen::Unknown => false,
-            Seen::Told(_) => offset.is_some(),
             Seen::Joining(stamp) => offset
                 .as_ref()
                 .is_some_and(|offset| offset.generation == stamp.generation && offset.number > stamp.number),
@@ -354,7 +353,7 @@ impl Domain {
     }
 
     /// The socket is about to be told what there is in a conversation.
-    pub(super) fn note_joining(self: &Arc<Self>, socket: &Socket, conversation: &str) {
+    pub(crate) fn note_joining(self: &Arc<Self>, socket: &Socket, conversation: &str) {
         self.note_seen(socket, conversation, self.streams.now().map_or(Seen::Unknown, Seen::Joining));
     }
 
@@ -407,7 +406,7 @@ struct Known {
 impl Known {
     fn of(seen: &Seen, offset: &Stamp) -> Self {
         match seen {
-            Seen::At(at) | Seen::Told(at) => Self { seq: at.seq, stamp: offset.clone(), position: Some(at.clone()) },
+            Seen::At(at) => Self { seq: at.seq, stamp: offset.clone(), position: Some(at.clone()) },
             Seen::Since(since) if since.generation == offset.generation && since.number > offset.number => {
                 Self { seq: 0, stamp: since.clone(), position: None }
             }

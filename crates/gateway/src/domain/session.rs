@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::Identity,
-    resume::{CatchUp, Recoverable},
+    resume::{CatchUp, Reader, Recoverable},
 };
 
 /// Kept with a socket from the moment it is let in.
@@ -33,6 +33,8 @@ pub struct Session {
     name: Mutex<Option<Box<str>>>,
     /// Conversations that it was just answered about, until the answers are out.
     answered: Mutex<Vec<CatchUp>>,
+    /// Direct conversations in which what comes live waits until it has what it missed.
+    expected: Mutex<Vec<Reader>>,
     /// When its token runs out: as in `identity`, until it is renewed.
     expires_at: Mutex<Option<SystemTime>>,
     pub(super) watched: Mutex<Watched>,
@@ -67,6 +69,7 @@ impl Session {
             typing: Mutex::default(),
             name: Mutex::default(),
             answered: Mutex::default(),
+            expected: Mutex::default(),
             watched: Mutex::default(),
             limits: limits.map(Box::new),
             documents: Mutex::default(),
@@ -95,6 +98,16 @@ impl Session {
     /// What was noted since the last call.
     pub(crate) fn take_answered(&self) -> Vec<CatchUp> {
         std::mem::take(&mut *self.answered.lock())
+    }
+
+    /// What comes live waits behind this reader.
+    pub(crate) fn expect(&self, reader: Reader) {
+        self.expected.lock().push(reader);
+    }
+
+    /// The readers that were made before it heard anything.
+    pub(crate) fn take_expected(&self) -> Vec<Reader> {
+        std::mem::take(&mut *self.expected.lock())
     }
 
     /// When its token runs out, if it does.

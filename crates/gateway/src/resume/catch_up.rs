@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Deserialize;
 use tokio::time::sleep;
 use trunkline_hub::{RoomName, Socket};
-use trunkline_protocol::{Code, Failure, limits, native};
+use trunkline_protocol::{Code, Failure, ids, limits, native};
 use trunkline_store::{LogPage, ReadRange};
 
-use super::{Continue, Heard, PageHead, Position, Read, Reader, Reason, Recoverable, Seen, follow, unproven};
-use crate::domain::{Caller, Domain, Effect, Session, store_id};
+use super::{Continue, Heard, PageHead, Position, Read, Reader, Reason, Recoverable, follow, unproven};
+use crate::domain::{Caller, Domain, Effect, Session, store_id, user_room};
 
 /// Between attempts to read a log that can't be read.
 const RETRY: Duration = Duration::from_millis(500);
@@ -56,29 +56,44 @@ impl CatchUp {
 }
 
 impl Domain {
+    /// A socket is about to hear what its user is sent. What came here while nobody heard it was not missed by this one; of direct
+    /// conversations that it brought cursors of, what comes live waits for [`resume`](Self::resume).
+    pub(crate) fn prepare(&self, socket: &Socket) {
+        let (Some(session), Ok(caller)) = (Session::of(socket), Caller::of(socket)) else { return };
+        self.streams.forget_stale(socket, &user_room(caller.id()));
+        for conversation in cursors(socket).unwrap_or_default().into_keys() {
+            if ids::direct_members(&conversation).is_some() && caller.may_enter(&conversation).is_ok() {
+                let room = caller.heard_by(&conversation);
+                session.expect(self.streams.read(socket, &room, &conversation));
+            }
+        }
+    }
+
     /// Puts a socket back into the conversations that it brought cursors of, and gives it what it missed, in the background.
     pub fn resume(self: &Arc<Self>, socket: &Socket) {
+        let mut expected = Session::of(socket).map(Session::take_expected).unwrap_or_default();
         let cursors = match cursors(socket) {
             Ok(cursors) if cursors.is_empty() => return,
             Ok(cursors) => cursors,
             Err(failure) => return self.failed(socket, CURSORS, &failure),
         };
         let Ok(caller) = Caller::of(socket) else { return };
+        let was_put_back = Recoverable::of(socket).is_some_and(Recoverable::is_returned);
         let mut returning = Vec::with_capacity(cursors.len());
         for (conversation, cursor) in cursors {
-            // Of a conversation that it was put back into, the offset says more.
-            if socket.is_in(&conversation) {
+            // Of a conversation that it was put back into, the offset says more; so it does of all direct ones.
+            if socket.is_in(&conversation) || (was_put_back && ids::direct_members(&conversation).is_some()) {
                 continue;
             }
             match caller.may_enter(&conversation) {
                 Ok(()) => {
-                    let room = caller.heard_by(&conversation);
-                    let reader = self.streams.read(socket, &room, &conversation);
+                    let reader = match expected.iter().position(|reader| reader.conversation() == conversation) {
+                        Some(place) => expected.swap_remove(place),
+                        None => self.streams.read(socket, &caller.heard_by(&conversation), &conversation),
+                    };
                     socket.join(&*conversation);
+                    self.note_joining(socket, &conversation);
                     let at = Position::new(cursor.epoch, cursor.seq);
-                    if let Some(recoverable) = Recoverable::of(socket) {
-                        recoverable.note(&conversation.as_str().into(), Some(Seen::Told(at.clone())));
-                    }
                     returning.push(CatchUp { reader, at, tell: Tell::Synced });
                 }
                 Err(failure) => {
@@ -160,7 +175,14 @@ impl Domain {
             }
             let pause = match read {
                 Ok(page) => match self.advance(&socket, &mut catch_up, page, &mut count) {
-                    Step::Done => return,
+                    Step::Done => {
+                        let conversation = catch_up.reader.conversation();
+                        // Perhaps nothing could be said when it began.
+                        if catch_up.tell == Tell::Synced && socket.is_in(conversation) {
+                            self.note_joining(&socket, conversation);
+                        }
+                        return;
+                    }
                     Step::On(pause) => pause,
                 },
                 Err(failure) if failure.code.retryable() => Some(RETRY),

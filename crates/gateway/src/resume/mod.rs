@@ -8,7 +8,7 @@
 //! - `catch_up`: a socket that comes back with its cursors
 //! - `order`: pure: what one message proves about all others; `recoverable`: what is kept about a socket that may come back as
 //!   what it is
-//! - `repair`: this node reads what it missed itself
+//! - `crate::repair`: this node reads what it missed itself
 
 mod catch_up;
 mod merge;

@@ -32,8 +32,6 @@ const NO_ROOM: &str = "";
 pub(crate) enum Seen {
     /// From behind this place. Also of rooms that have no log.
     At(Position),
-    /// From behind this place, by messages that were sent before its first offset.
-    Told(Position),
     /// From behind this stamp.
     Since(Stamp),
     /// From behind a place that it is being told: whoever shows an offset beyond this stamp has been told.
@@ -47,7 +45,6 @@ impl Seen {
     fn to_store(&self) -> store::Position {
         let (epoch, seq) = match self {
             Self::At(at) => (at.epoch.to_string(), at.seq),
-            Self::Told(at) => (format!("*{}", at.epoch), at.seq),
             Self::Since(stamp) => (format!("#{}", stamp.generation), stamp.number),
             Self::Joining(stamp) => (format!("!{}", stamp.generation), stamp.number),
             Self::Unknown => ("?".to_owned(), 0),
@@ -60,7 +57,6 @@ impl Seen {
         let stamp = |generation: &str| Stamp { generation: generation.to_owned(), number: seq };
         let mut rest = epoch.chars();
         match (rest.next(), rest.as_str()) {
-            (Some('*'), epoch) => Self::Told(Position::new(epoch, seq)),
             (Some('#'), generation) => Self::Since(stamp(generation)),
             (Some('!'), generation) => Self::Joining(stamp(generation)),
             (Some('?'), _) => Self::Unknown,
@@ -77,6 +73,10 @@ pub(crate) struct Recoverable {
     log: Arc<dyn MessageLog>,
     /// Catch-ups that are under way: while there are any, it lacks messages that came before others which it gets.
     behind: Arc<AtomicUsize>,
+    /// It may lack a message of which nothing is known here.
+    doubtful: AtomicBool,
+    /// Of a client that came back as what it was.
+    returned: bool,
     /// The number of the first stamp that it was sent; 0 while there is none.
     first: AtomicU64,
     /// Whether `early` is there.
@@ -134,6 +134,8 @@ impl Recoverable {
             sessions,
             log,
             behind: Arc::default(),
+            doubtful: AtomicBool::new(false),
+            returned: false,
             first: AtomicU64::new(0),
             recovering: AtomicBool::new(false),
             early: Mutex::default(),
@@ -154,6 +156,7 @@ impl Recoverable {
         let floor = Some(returning.floor.clone());
         Self {
             id,
+            returned: true,
             recovering: AtomicBool::new(true),
             early: Mutex::new(Some(Box::default())),
             notes: Mutex::new(Notes { rooms, floor, begun: false }),
@@ -188,9 +191,20 @@ impl Recoverable {
         Behind(Arc::clone(&self.behind))
     }
 
-    /// Whether it has everything that others on this node have.
+    /// Whether it has everything that was published before what it gets now.
     pub(crate) fn is_even(&self) -> bool {
-        self.behind.load(Ordering::Acquire) == 0
+        self.behind.load(Ordering::Acquire) == 0 && !self.doubtful.load(Ordering::Acquire)
+    }
+
+    /// The link was lost: a direct message of a conversation that this node had never heard of may have been missed, which nothing
+    /// here would show. From now on no offset proves anything.
+    pub(crate) fn doubt(&self) {
+        self.doubtful.store(true, Ordering::Release);
+    }
+
+    /// Whether its client came back as what it was.
+    pub(crate) fn is_returned(&self) -> bool {
+        self.returned
     }
 
     /// It is sent the message `number`, or one without a number.
@@ -377,7 +391,6 @@ mod tests {
         for seen in [
             Seen::At(Position::new("", 0)),
             Seen::At(Position::new("0af3", 5)),
-            Seen::Told(Position::new("0af3", 5)),
             Seen::Since(stamp.clone()),
             Seen::Joining(stamp),
             Seen::Since(Stamp::default()),
