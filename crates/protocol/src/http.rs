@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// `/health/ready`: 200 when `status` is `ready`, 503 otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ready {
-    /// `ready`, `starting`, `degraded` or `draining`.
+    /// `ready`, `degraded` or `draining`.
     pub status: String,
     /// Each thing that was looked at, and what was found.
     pub checks: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ pub struct HttpError {
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Demo {
-    /// `jwt` or `insecure-query`.
+    /// `jwt`, `session`, `hook` or `insecure-query`.
     pub auth: String,
     /// The node that answered.
     pub node_id: String,

@@ -101,7 +101,7 @@ pub struct Rate {
 pub enum PresenceBroadcast {
     /// Everyone, up to this many online users.
     All {
-        /// Beyond it nobody is told.
+        /// Beyond it those who watch are told.
         max: u64,
     },
     /// Only those who asked.

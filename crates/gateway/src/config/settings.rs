@@ -288,7 +288,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "outbox-limit",
         value: "BYTES",
         default: Some("1048576"),
-        help: "Bytes that may wait for one client of the WebSocket lane, before it counts as a slow consumer",
+        help: "Bytes that may wait for one client, before it counts as a slow consumer",
         ..PLAIN
     },
     Setting {

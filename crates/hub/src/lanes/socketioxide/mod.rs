@@ -1,5 +1,5 @@
-//! The lane for everything that starts with HTTP long-polling, for upgrades, for Engine.IO v3, and for now for
-//! plain WebSocket connections too: the socketioxide library does the protocols.
+//! The lane for everything that starts with HTTP long-polling, for upgrades, for Engine.IO v3, and with
+//! `--websocket-lane off` for plain WebSocket connections too: the socketioxide library does the protocols.
 //!
 //! What it does differently from what the hub promises is made up for here and nowhere else:
 //! - Each event handler is a task of its own, so order is lost. The part that runs in order is the extractor:
