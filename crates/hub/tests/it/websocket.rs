@@ -8,6 +8,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
     time::timeout,
 };
 use trunkline_hub::{
@@ -80,7 +81,8 @@ async fn a_client_that_is_thrown_out_before_connect_is_answered_is_out_once_it_i
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    tokio::spawn(lane.accept(&Opening::read(REQUEST).unwrap(), stream, peer));
+    let mut connection = JoinSet::new();
+    connection.spawn(lane.accept(&Opening::read(REQUEST).unwrap(), stream, peer));
     client.write_all(&text("40")).await.unwrap();
 
     let everyone = Targets::room("lobby");
