@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 use trunkline_hub::{
     Close, CloseReason, Event, Flush, Handler, Handshake, Refusal,
     lanes::{Outbox, SendError},
@@ -168,17 +169,19 @@ async fn a_look_at_the_logs_does_not_block_what_comes_live() {
     bench.live("c", 1);
     let (entry, at) = bench.streams.tidy(&bench.hub).pop().expect("a stream");
     let (looking, talking) = (Arc::clone(&bench), Arc::clone(&bench));
-    let looks = std::thread::spawn(move || {
+    // Each is dropped at the end of its thread.
+    let ((looks, looked), (talks, talked)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+    std::thread::spawn(move || {
         for _ in 0..20_000 {
             looking.streams.look(&entry, &at, &Position::new("e", u64::MAX));
             entry.repairing(|repairing| repairing.stream.give_up());
         }
+        drop(looks);
     });
-    let talks = std::thread::spawn(move || (2..20_000).for_each(|seq| talking.live("c", seq)));
-    let both = async {
-        while !(looks.is_finished() && talks.is_finished()) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, both).await.expect("neither waits for the other");
+    std::thread::spawn(move || {
+        (2..20_000).for_each(|seq| talking.live("c", seq));
+        drop(talks);
+    });
+    let both = async { tokio::join!(looked, talked) };
+    tokio::time::timeout(DEADLINE, both).await.map(drop).expect("neither waits for the other");
 }
