@@ -156,22 +156,11 @@ impl Node {
             tasks,
             address,
         };
-        let heart = node.heart();
+        let heart = Heart::of(&node);
         heart.beat().await;
         heart.look_around().await;
         node.serve(config, listener, internal, heart);
         Ok(node)
-    }
-
-    fn heart(&self) -> Heart {
-        Heart::new(
-            self.store.clone(),
-            Arc::clone(&self.realms),
-            self.hub.clone(),
-            self.lanes.clone(),
-            self.shared.clone(),
-            self.routing.clone(),
-        )
     }
 
     /// Where clients connect.

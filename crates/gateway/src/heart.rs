@@ -14,7 +14,7 @@ use trunkline_hub::Hub;
 use trunkline_store::{Lease, NodeLoad, Store};
 
 use crate::{
-    app::Lanes,
+    app::{Lanes, Node},
     domain::{Chain, Domain},
     http, metrics,
     realms::Realms,
@@ -39,15 +39,16 @@ pub(crate) struct Heart {
 }
 
 impl Heart {
-    pub(crate) fn new(
-        store: Store,
-        realms: Arc<Realms>,
-        hub: Hub,
-        lanes: Lanes,
-        shared: http::Shared,
-        routing: Routing,
-    ) -> Self {
-        Self { store, realms, hub, lanes, shared, routing, unreported: watch::Sender::new(Lease::Renewed) }
+    pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            store: node.store.clone(),
+            realms: Arc::clone(&node.realms),
+            hub: node.hub.clone(),
+            lanes: node.lanes.clone(),
+            shared: node.shared.clone(),
+            routing: node.routing.clone(),
+            unreported: watch::Sender::new(Lease::Renewed),
+        }
     }
 
     pub(crate) async fn beat_until(&self, stop: CancellationToken) {
